@@ -2,6 +2,7 @@
 
 McpnatsdError
 ├── UsageError                the command line is wrong
+├── Reported                  an error that came over the wire, passed on as it is
 ├── ConfigError               the file is wrong; nothing was changed
 ├── ProtocolError
 │   ├── LocalProtocolError    we misused the core: a bug of ours
@@ -42,7 +43,7 @@ class Outcome(StrEnum):
 class McpnatsdError(Exception):
     """Base of the tree. Carries how the error looks from outside."""
 
-    jsonrpc_code: ClassVar[int] = -32603
+    jsonrpc_code: int = -32603
     exit_code: ClassVar[int] = 1
 
     @property
@@ -53,6 +54,19 @@ class McpnatsdError(Exception):
 
 class UsageError(McpnatsdError):
     exit_code = 64  # EX_USAGE
+
+
+class Reported(McpnatsdError):
+    """An error that came over the wire, passed on with its own code and data."""
+
+    def __init__(self, code: int, text: str, data: Mapping[str, object] | None = None) -> None:
+        super().__init__(text)
+        self.jsonrpc_code = code
+        self._data = data
+
+    @property
+    def data(self) -> Mapping[str, object] | None:
+        return self._data
 
 
 class ConfigError(McpnatsdError):

@@ -1,0 +1,30 @@
+"""What a server can do wrong, in one sentence each, with the limit that says so."""
+
+from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.errors import CallTimeout, TooLarge
+
+
+def call_timed_out(config: ServerConfig) -> CallTimeout:
+    seconds = config.limits.call_timeout
+    return CallTimeout(
+        f"server {config.name!r} did not answer within {seconds:g} s; "
+        "`limits: {call_timeout: …}` raises it"
+    )
+
+
+def start_timed_out(config: ServerConfig, stderr_tail: tuple[str, ...]) -> CallTimeout:
+    seconds = config.limits.start_timeout
+    words = " | ".join(line.strip() for line in stderr_tail[-3:])
+    quoted = f'; its last words: "{words}"' if words else ""
+    return CallTimeout(
+        f"server {config.name!r} did not answer within {seconds:g} s of its start{quoted}; "
+        "`limits: {start_timeout: …}` raises it"
+    )
+
+
+def output_too_large(config: ServerConfig, size: int) -> TooLarge:
+    limit = config.limits.output_line_bytes
+    return TooLarge(
+        f"server {config.name!r} sent a message of at least {size} bytes, over the limit of "
+        f"{limit}; `limits: {{output_line_bytes: …}}` raises it"
+    )

@@ -1,0 +1,345 @@
+"""One modern process that many callers share, kept alive as long as it is wanted.
+
+`protocol.lifecycle` decides when to start it, `protocol.multiplexer` whose answer is whose; this
+module waits, starts and stops.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from mcpnatsd.backends.caller import Caller, OwnRequest
+from mcpnatsd.backends.faults import call_timed_out, output_too_large, start_timed_out
+from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.process import Exit, Process
+from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.errors import (
+    BackendError,
+    Busy,
+    McpnatsdError,
+    ProcessDied,
+    ProtocolError,
+)
+from mcpnatsd.protocol import eras
+from mcpnatsd.protocol.eras import Verdict, verdict_of_discover
+from mcpnatsd.protocol.jsonrpc import Response
+from mcpnatsd.protocol.lifecycle import Backoff, Lifecycle, State
+from mcpnatsd.protocol.multiplexer import Answer, Ended, Hint, Multiplexer, Note, Stray
+from mcpnatsd.protocol.statistics import error_in
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 1024
+"""Requests that wait for a start, or for their turn. More are refused as busy."""
+
+SIGN_OF_LIFE: Final = 5.0
+"""Seconds in which a silent process must answer, after a call of it timed out."""
+
+
+class Shared:
+    """One process for callers of the modern era."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        config: ServerConfig,
+        launcher: Launcher,
+        *,
+        version: str,
+        many_clients: bool,
+        on_verdict: Callable[[Verdict], bool],
+        on_ready: Callable[["Shared"], None],
+        on_tools: Callable[[Response, bytes], bytes],
+        on_hint: Callable[[str], None],
+        on_failed: Callable[[int, McpnatsdError], None],
+    ) -> None:
+        self.process: Process | None = None
+        self.restarts = 0
+        self.strays = 0
+        self.lifecycle = Lifecycle(Backoff())
+        self._config = config
+        self._launcher = launcher
+        self._meta = {eras.META: eras.our_meta(version)}
+        self._mux: Multiplexer[Caller] = Multiplexer(shared=many_clients)
+        self._on_verdict = on_verdict
+        self._on_ready = on_ready
+        self._on_tools = on_tools
+        self._on_hint = on_hint
+        self._on_failed = on_failed
+        self._waiting: deque[Caller] = deque()
+        self._wanted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._used_at = self._line_at = self._now()
+        self._suspect = False
+        self.last_fault: McpnatsdError | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return self._mux.in_flight
+
+    @property
+    def queued(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and self._mux.in_flight == 0
+
+    def take_waiting(self) -> list[Caller]:
+        """Hand over who waits, as this process will never answer them."""
+        waiting, self._waiting = list(self._waiting), deque()
+        return waiting
+
+    def want(self) -> None:
+        """Have the process started, if it is not."""
+        self._wanted.set()
+
+    def receive(self, caller: Caller) -> None:
+        """Take a request: send it on, or let it wait for the process or for its turn."""
+        self._used_at = self._now()
+        if self.lifecycle.state is State.READY and self._has_room and not self._waiting:
+            self._send(caller)
+        elif len(self._waiting) >= MOST_WAITING:
+            caller.fail(Busy(f"server {self._config.name!r} has {MOST_WAITING} requests waiting"))
+        else:
+            caller.on_cancel = partial(self._leave_queue, caller)
+            self._waiting.append(caller)
+            self._wanted.set()
+
+    def request(self, method: str, **params: object) -> OwnRequest:
+        """Send a request of our own, past the queue."""
+        own = OwnRequest(method, {**params, **self._meta})
+        if self.process is None:
+            own.fail(ProcessDied(f"server {self._config.name!r} is not running"))
+        else:
+            self._send(own)
+        return own
+
+    def notify(self, line: bytes) -> None:
+        """Pass a notification on, if anybody is there to read it."""
+        if self.process is not None and self.lifecycle.state is State.READY:
+            self.process.write(line)
+
+    async def run(self) -> None:
+        """Start the process whenever it is wanted, until cancelled."""
+        try:
+            while True:
+                await self._wanted.wait()
+                await self._wait_until_due()
+                await self._live()
+        finally:
+            await self._stop(ProcessDied(f"server {self._config.name!r} is being stopped"))
+
+    # What the process says.
+
+    def receive_output(self, line: bytes) -> None:
+        self._line_at = self._now()
+        try:
+            delivery = self._mux.receive(line)
+        except ProtocolError as fault:
+            self._stray(str(fault))
+            return
+        match delivery:
+            case Answer(caller=caller, line=answer, response=response):
+                caller.error = error_in(caller.asked.request.method, response, answer)
+                if caller.asked.request.method == eras.LIST_TOOLS:
+                    answer = self._on_tools(response, answer)
+                caller.finish(answer)
+                self.lifecycle.served()
+                self._pump()
+            case Note(caller=caller, line=note):
+                caller.note(note)
+            case Ended(caller=caller, line=note):
+                caller.end(note)
+            case Hint(method=method):
+                self._on_hint(method)
+            case Stray(reason=reason):
+                self._stray(reason)
+
+    def receive_oversize(self, size: int) -> None:
+        """Fail whoever may have been meant: an answer was too large to be read."""
+        fault = output_too_large(self._config, size)
+        log.warning("server's message too large", extra={"server": self._config.name})
+        for caller in self._mux.server_gone():
+            caller.fail(fault)
+
+    def exited(self, exit: Exit) -> None:  # noqa: A002
+        self.process = None
+        if self.lifecycle.state is State.STOPPING:
+            self._ended.set()
+            return
+        self.restarts += 1
+        self.lifecycle.exited(self._now())
+        fault = ProcessDied(f"server {self._config.name!r} {exit.sentence()}")
+        self._fail_all(fault)
+        self._ended.set()
+
+    # One life.
+
+    async def _wait_until_due(self) -> None:
+        while (due := self.lifecycle.start_at) is not None and due > self._now():
+            await asyncio.sleep(due - self._now())
+
+    async def _live(self) -> None:
+        self._ended.clear()
+        self._wanted.clear()
+        self.lifecycle.start()
+        try:
+            async with asyncio.timeout(self._config.limits.start_timeout):
+                self.process = await self._launcher.start(self._config, self)
+                usable = await self._introduce()
+        except (BackendError, ProtocolError, TimeoutError) as error:
+            await self._not_started(error)
+            return
+        if usable:
+            self._ready()
+            await self._watch()
+        await self._stop(None)
+
+    async def _introduce(self) -> bool:
+        """Probe with `server/discover`; the bridge says whether the answer makes it ours."""
+        response = await self.request(eras.DISCOVER).answer(self._config.limits.start_timeout)
+        return self._on_verdict(verdict_of_discover(response))
+
+    async def _not_started(self, error: Exception) -> None:
+        if isinstance(error, TimeoutError):
+            tail = self.process.stderr_tail if self.process else ()
+            error = start_timed_out(self._config, tail)
+        fault = error if isinstance(error, McpnatsdError) else ProcessDied(str(error))
+        if self.lifecycle.state is State.STARTING:
+            self.lifecycle.exited(self._now())
+        if self.process is not None:
+            process, self.process = self.process, None
+            await process.stop()
+        self._fail_all(fault)
+        log.warning(
+            "server cannot be started",
+            extra={
+                "server": self._config.name,
+                "error": str(fault),
+                "failures": self.lifecycle.failures,
+            },
+        )
+        self._on_failed(self.lifecycle.failures, fault)
+
+    def _ready(self) -> None:
+        self.lifecycle.answered()
+        self.last_fault = None
+        log.info(
+            "server started",
+            extra={
+                "server": self._config.name,
+                "pid": self.process.pid if self.process else None,
+                "era": "modern",
+            },
+        )
+        self._on_ready(self)
+        self._pump()
+
+    async def _watch(self) -> None:
+        """Stay until it exits, or nobody has used it for `idle_timeout`."""
+        while not self._ended.is_set():
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._ended.wait()
+            except TimeoutError:
+                self._tick(self._now())
+            if self._suspect:
+                await self._check_life()
+            if self._is_idle_for_long():
+                log.info("server is idle; stopped", extra={"server": self._config.name})
+                return
+
+    def _is_idle_for_long(self) -> bool:
+        limit = self._config.limits.idle_timeout
+        return bool(limit) and self.idle and self._now() - self._used_at >= limit
+
+    async def _stop(self, fault: McpnatsdError | None) -> None:
+        """End the process as MCP says, and everyone who still waits for it."""
+        if self.lifecycle.state in (State.STARTING, State.READY, State.BACKOFF):
+            self.lifecycle.stop()
+        if fault is not None:
+            self._fail_all(fault)
+        process, self.process = self.process, None
+        if process is not None:
+            await process.stop()
+        if self.lifecycle.state is State.STOPPING:
+            self.lifecycle.exited(self._now())
+        if self._waiting:
+            self._wanted.set()
+
+    # Sending.
+
+    @property
+    def _has_room(self) -> bool:
+        return self._mux.busy < self._config.limits.concurrency
+
+    def _pump(self) -> None:
+        while self._waiting and self._has_room and self.lifecycle.state is State.READY:
+            self._send(self._waiting.popleft())
+
+    def _send(self, caller: Caller) -> None:
+        process = self.process
+        if process is None:
+            caller.fail(ProcessDied(f"server {self._config.name!r} is not running"))
+            return
+        ours, line = self._mux.open(caller, caller.asked.request, caller.asked.params)
+        caller.on_cancel = partial(self._cancel, ours)
+        try:
+            process.write(line)
+        except BackendError as fault:
+            self._mux.cancel(ours)
+            caller.fail(fault)
+
+    def _cancel(self, ours: int, reason: str) -> None:
+        line = self._mux.cancel(ours, reason)
+        if line is not None and self.process is not None:
+            try:
+                self.process.write(line)
+            except BackendError as fault:
+                log.debug("cancel not sent", extra={"error": str(fault)})
+        self._pump()
+
+    def _leave_queue(self, caller: Caller, _reason: str) -> None:
+        if caller in self._waiting:
+            self._waiting.remove(caller)
+
+    def _fail_all(self, fault: McpnatsdError) -> None:
+        self.last_fault = fault
+        waiting, self._waiting = list(self._waiting), deque()
+        for caller in (*self._mux.server_gone(), *waiting):
+            caller.fail(fault)
+        self._used_at = self._now()
+
+    def _stray(self, reason: str) -> None:
+        self.strays += 1
+        log.debug("message dropped", extra={"server": self._config.name, "reason": reason})
+
+    # Clocks.
+
+    def _tick(self, now: float) -> None:
+        limit = self._config.limits.call_timeout
+        for ours, caller in self._mux.calls():
+            if now - caller.opened_at < limit:
+                break
+            self._suspect = self._suspect or self._line_at < caller.opened_at
+            self._cancel(ours, "call_timeout")
+            caller.fail(call_timed_out(self._config))
+
+    async def _check_life(self) -> None:
+        """End a process that says nothing at all any more: the next request gets a new one."""
+        self._suspect = False
+        try:
+            await self.request(eras.DISCOVER).answer(SIGN_OF_LIFE)
+        except TimeoutError:
+            log.warning("server does not answer; killed", extra={"server": self._config.name})
+            if self.process is not None:
+                self.process.kill()
+        except (BackendError, ProtocolError) as error:
+            log.debug("no sign of life", extra={"error": str(error)})
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,89 @@
+"""What a server writes to stdout: messages, one a line, among noise.
+
+A line that cannot be a message is noise: real servers print banners. It is counted and logged,
+and never an error.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import IO, Final, cast
+
+from mcpnatsd.backends.line_log import LineLog
+from mcpnatsd.backends.stderr import read_available
+from mcpnatsd.protocol.lines import LineSplitter
+
+log = logging.getLogger(__name__)
+
+_STARTS: Final = (b"{", b"[")
+"""A message is an object, or an array of them (a batch of 2025-03-26)."""
+
+
+class Stdout(asyncio.Protocol):
+    """The reading end of one server's stdout."""
+
+    def __init__(
+        self,
+        server: str,
+        file: IO[bytes],
+        limit: int,
+        *,
+        on_line: Callable[[bytes], None],
+        on_oversize: Callable[[int], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.noise_lines = 0
+        self.oversize_lines = 0
+        self._file = file
+        self._lines = LineSplitter(limit)
+        self._log = LineLog(server, log, logging.DEBUG)
+        self._on_line = on_line
+        self._on_oversize = on_oversize
+        self._on_end = on_end
+        self._transport: asyncio.ReadTransport | None = None
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.ReadTransport", transport)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._on_end()
+
+    def data_received(self, data: bytes) -> None:
+        for line in self._lines.receive(data):
+            self._take(line)
+        for size in self._lines.take_oversize():
+            self.oversize_lines += 1
+            self._on_oversize(size)
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def drain(self) -> None:
+        """Take what is in the pipe now, whether or not its other end is closed."""
+        if self._transport is not None:
+            self.data_received(read_available(self._file))
+        if rest := self._lines.close():
+            self._take(rest)
+        self._log.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _take(self, line: bytes) -> None:
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        if line.startswith(_STARTS) or line.lstrip().startswith(_STARTS):
+            self._on_line(line)
+        elif line and not line.isspace():
+            self.noise_lines += 1
+            self._log.write([line])

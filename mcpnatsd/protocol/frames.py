@@ -1,0 +1,67 @@
+"""The kinds of frames, and the header blocks that a server's side sends them under."""
+
+from enum import StrEnum
+from typing import Final
+
+from mcpnatsd.protocol import headers
+
+ALIVE_AFTER: Final = 15.0
+"""Seconds of silence after which whoever runs a call says that it still does. Well under 60:
+two NATS defaults end a reply path after two minutes of silence."""
+
+LOST_AFTER: Final = 45.0
+"""Seconds without the other side after which it is lost, counted only while connected."""
+
+ASK_FOR: Final = 15.0
+"""Seconds for which a caller asks, once a second, after a reconnect. Instances return later."""
+
+KEEP_FINALS: Final = 60.0
+KEEP_FINALS_BYTES: Final = 32 * 1024 * 1024
+"""How long, and how much, an instance keeps final frames for callers that ask again."""
+
+
+class Frame(StrEnum):
+    """Value of `Mcp-Frame`. A final response has none."""
+
+    NOTE = "note"
+    PART = "part"
+    ALIVE = "alive"
+    UPLOAD = "upload"  # answer to a request that asked to come in parts
+    RUNNING = "running"  # answer to a caller that asks after its call
+    END = "end"  # a subscription is over, without a response
+    CANCEL = "cancel"
+    ASK = "ask"
+    OPENED = "opened"  # a tunnel's instance is known
+    ACK = "ack"
+    RESUME = "resume"
+    CLOSE = "close"
+
+
+class Blocks:
+    """Header blocks of one instance, made once where they never change."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self.only_final: Final = headers.encode([(headers.INSTANCE, instance)])
+
+    def final(self, seq: int) -> bytes:
+        """Return the block of a final response; the first frame of an exchange has number 1."""
+        return self.only_final if seq == 1 else self._numbered(seq)
+
+    def note(self, seq: int) -> bytes:
+        return self._numbered(seq, (headers.FRAME, Frame.NOTE))
+
+    def part(self, seq: int, number: int, many: int) -> bytes:
+        pair = (headers.PART, f"{number}/{many}")
+        return self._numbered(seq, (headers.FRAME, Frame.PART), pair)
+
+    def running(self, seq: int) -> bytes:
+        return self._numbered(seq, (headers.FRAME, Frame.RUNNING))
+
+    def plain(self, frame: Frame, *more: tuple[str, str]) -> bytes:
+        pairs = [(headers.FRAME, str(frame)), (headers.INSTANCE, self._instance), *more]
+        return headers.encode(pairs)
+
+    def _numbered(self, seq: int, *more: tuple[str, str]) -> bytes:
+        pairs = [(headers.INSTANCE, self._instance), (headers.SEQ, str(seq)), *more]
+        return headers.encode(pairs)
