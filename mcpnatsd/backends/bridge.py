@@ -79,9 +79,12 @@ class Bridge:
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         self._shared: dict[str, Shared] = {}
-        self._sessions: set[LegacySession] = set()
+        self.sessions: set[LegacySession] = set()
         self._discovers: list[Served] = []
         self.last_fault: str | None = None
+        self.settled = asyncio.Event()
+        """Set once the first start of an eager server has come to something."""
+
         self.responder = Responder(
             place.connection,
             place.inbox,
@@ -105,8 +108,7 @@ class Bridge:
             async with asyncio.TaskGroup() as self._group:
                 self.responder.open()
                 self._publish_event("up")
-                if self.config.start is Start.EAGER:
-                    self._warm_up()
+                self._warm_up()
                 self._spawn(self.responder.run())
                 await self._tick_for_ever()
         finally:
@@ -122,7 +124,7 @@ class Bridge:
             await self._place.connection.flush()
         except BrokerAway:
             log.info("draining while NATS is away", extra={"server": self.server})
-        while self.responder.in_flight or self._sessions:
+        while self.responder.in_flight or self.sessions:
             self._close_idle_sessions()
             self._end_subscriptions()
             await asyncio.sleep(0.02)
@@ -228,6 +230,8 @@ class Bridge:
         """Learn what `server/discover` was answered; say whether that process is of use."""
         self.catalogue.learn_verdict(verdict)
         usable = bool(self.catalogue.verdict.modern)
+        if not usable:
+            self.settled.set()
         discovers, self._discovers = self._discovers, []
         for served in discovers:
             self._receive_discover(served, self.catalogue.verdict)
@@ -255,6 +259,7 @@ class Bridge:
                 return
             raw = tool_rules.cursor_in(response)
             if raw is None:
+                self.settled.set()
                 return
             cursor = jsonrpc.value_of(raw)
 
@@ -268,6 +273,7 @@ class Bridge:
 
     def _start_failed(self, failures: int, fault: McpnatsdError) -> None:
         self.last_fault = str(fault)
+        self.settled.set()
         discovers, self._discovers = self._discovers, []
         for served in discovers:
             served.fail(fault)
@@ -303,7 +309,7 @@ class Bridge:
             on_verdict=self.catalogue.learn_verdict,
             on_tools=self.catalogue.learn_page,
         )
-        self._sessions.add(session)
+        self.sessions.add(session)
         self._spawn(self._run_session(session))
         return session
 
@@ -311,13 +317,13 @@ class Bridge:
         try:
             await session.run()
         finally:
-            self._sessions.discard(session)
+            self.sessions.discard(session)
 
     def _close_idle_sessions(self) -> None:
         fault = InstanceLost(
             f"this instance of {self.server!r} is stopping", outcome=Outcome.NOT_EXECUTED
         )
-        for session in list(self._sessions):
+        for session in list(self.sessions):
             if session.ledger.in_flight == 0:
                 session.leave(fault)
 
@@ -358,10 +364,14 @@ class Bridge:
         )
 
     @property
+    def shared(self) -> list[Shared]:
+        return list(self._shared.values())
+
+    @property
     def state(self) -> discovery.State:
         if self.draining:
             return discovery.State.DRAINING
-        if self._sessions or any(one.process is not None for one in self._shared.values()):
+        if self.sessions or any(one.process is not None for one in self._shared.values()):
             return discovery.State.RUNNING
         return discovery.State.FAILING if self.last_fault else discovery.State.ASLEEP
 
@@ -380,10 +390,13 @@ class Bridge:
                 served.fail(self._no_discover())
 
     def _warm_up(self) -> None:
-        if self.catalogue.verdict.modern is not False:
-            shared = self._shared[""] = self._make_shared(many_clients=True)
-            self._spawn(shared.run())
-            shared.want()
+        """Start an eager server now; a lazy one waits for its first request."""
+        if self.config.start is Start.LAZY or self.catalogue.verdict.modern is False:
+            self.settled.set()
+            return
+        shared = self._shared[""] = self._make_shared(many_clients=True)
+        self._spawn(shared.run())
+        shared.want()
 
     def _record(self, served: Served, line: bytes) -> None:
         if not line and served.method != eras.LISTEN:

@@ -82,9 +82,8 @@ class Process:
         self.pid = 0
         self.started_at = self._loop.time()
         self._spec = spec
-        self._pipes = pipes
         self._on_exit = on_exit
-        self._stdin = Stdin(spec.name, spec.pending_bytes, self._stop_unless_done)
+        self._stdin = Stdin(spec.name, pipes.stdin, spec.pending_bytes, self._stop_unless_done)
         self._stderr = Stderr(spec.name, pipes.stderr)
         self._stdout = Stdout(
             spec.name,
@@ -159,23 +158,14 @@ class Process:
         self._signal(signal.SIGKILL)
         self._after(_KILL_TIMEOUT, self._give_up)
 
-    async def attach(self) -> None:
-        """Put transports on our ends of the pipes. Nothing is read from stdout before `begin`."""
-        loop, pipes = self._loop, self._pipes
-        await loop.connect_write_pipe(lambda: self._stdin, pipes.stdin)
-        await loop.connect_read_pipe(lambda: self._stderr, pipes.stderr)
-        await loop.connect_read_pipe(lambda: self._stdout, pipes.stdout)
-        self._stdout.pause()  # not in connection_made: uvloop starts to read after it
-
     def begin(self, pid: int, send_signal: Callable[[int], None]) -> None:
         """Take note that it runs. No callback is called before this returned."""
         self.pid = pid
         self._signal = send_signal
         if self._early:
             self._loop.call_soon(self._settle, self._early[0])
-        elif self._stopping:  # it closed a pipe already
-            self._after(self._spec.stop_timeout, self._terminate)
         self._stdout.resume()
+        self._stderr.start()
 
     def exited(self, code: int | None) -> None:
         """Take note of its end: an exit code, negative for a signal, None when it was lost."""
@@ -186,8 +176,6 @@ class Process:
 
     def discard(self) -> None:
         """Close everything of a process that never began."""
-        self._early.append(None)
-        self._stopping = True
         self._close()
 
     def _stop_unless_done(self) -> None:
@@ -222,8 +210,6 @@ class Process:
             return
         # Whatever it wrote is in the pipes by now. Their end may never come: a descendant that
         # escaped can hold them open.
-        self._stdout.drain()
-        self._stderr.drain()
         self._close()
         end = Exit(
             status=code if code is not None and code >= 0 else None,

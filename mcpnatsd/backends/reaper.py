@@ -66,10 +66,11 @@ class Reaper:
             raise ProcessDied(f"cannot start {spec.name}: {error.strerror}") from None
         process = Process(spec, pipes, on_line=on_line, on_exit=on_exit, on_oversize=on_oversize)
         try:
-            await self._start(spec, process, pipes.theirs)
+            link, order = self._prepared(spec, pipes.theirs)
+            number, started = link.spawn(order, process.exited)
+            process.begin(await _pid(spec, started), partial(link.send_signal, number))
         except BaseException:
             process.discard()
-            pipes.close_ours()
             raise
         return process
 
@@ -78,22 +79,16 @@ class Reaper:
         if self._link is not None:
             await self._link.close()
 
-    async def _start(self, spec: Spec, process: Process, theirs: tuple[int, int, int]) -> None:
+    def _prepared(self, spec: Spec, theirs: tuple[int, int, int]) -> tuple[ReaperLink, Order]:
+        """Return the link to spawn with, and what it needs; it closes `theirs` then."""
         try:
-            await process.attach()
+            cwd = spec.cwd or str(Path.cwd())
             link = self._current_link()
-        except BaseException as error:
+        except OSError as error:
             for stream in theirs:
                 os.close(stream)
-            if isinstance(error, OSError):
-                raise ProcessDied(f"cannot start {spec.name}: {error.strerror}") from None
-            raise
-        order = Order(
-            command=spec.command, env=spec.env, cwd=spec.cwd or str(Path.cwd()), streams=theirs
-        )
-        number, started = link.spawn(order, process.exited)
-        pid = await _pid(spec, started)
-        process.begin(pid, partial(link.send_signal, number))
+            raise ProcessDied(f"cannot start {spec.name}: {error.strerror}") from None
+        return link, Order(command=spec.command, env=spec.env, cwd=cwd, streams=theirs)
 
     def _current_link(self) -> ReaperLink:
         if self._link is None or self._link.is_lost:

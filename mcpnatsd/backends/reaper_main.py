@@ -207,12 +207,11 @@ class Reaper:
 
     def _signal(self, number: int, sig: int) -> None:
         for pid in [pid for pid, owner in self._alive.items() if owner == number]:
-            kill_group(pid, sig)
             if sig == signal.SIGKILL:
                 self._doom(number, pid)
-                self._sweep()
-            else:
-                kill_group(pid, signal.SIGCONT)  # a stopped process cannot hear it
+                self._sweep()  # first, while the tree still tells whose they are
+            kill_group(pid, sig)
+            kill_group(pid, signal.SIGCONT)  # a stopped process does not hear SIGTERM
 
     def _tell(self, fact: dict[str, object]) -> None:
         body = json.dumps(fact).encode()

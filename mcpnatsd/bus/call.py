@@ -1,0 +1,168 @@
+"""One exchange from its caller's side: the request, its frames, its end.
+
+A call ends exactly once: with the final response, or with an exception of ours. What is still to
+come for it afterwards is dropped.
+"""
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from mcpnatsd.errors import (
+    InstanceLost,
+    McpnatsdError,
+    NoResponders,
+    RemoteProtocolError,
+    TooLarge,
+)
+from mcpnatsd.protocol import headers
+from mcpnatsd.protocol.frames import Frame
+from mcpnatsd.protocol.outgoing import Outgoing
+from mcpnatsd.protocol.parts import Assembler
+
+if TYPE_CHECKING:
+    from mcpnatsd.bus.requester import Requester
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of one frame put together from its parts."""
+
+
+class Owner(Protocol):
+    """Whoever opened a call, and is told what becomes of it."""
+
+    edge: str
+    """128 random bits in hex that name this client in the tokens of its calls."""
+
+    def receive_note(self, call: "Call", line: bytes) -> None: ...
+
+    def receive_final(self, call: "Call", line: bytes) -> None: ...
+
+    def receive_end(self, call: "Call") -> None:
+        """Learn that a subscription is over, without a response."""
+
+    def failed(self, call: "Call", fault: McpnatsdError) -> None: ...
+
+
+class Phase(Enum):
+    HELD = auto()  # NATS is away: nothing was sent yet
+    SENT = auto()
+    ASKING = auto()  # after a reconnect: does anybody still run it?
+    ENDED = auto()
+
+
+class Call:
+    """One request in flight. Made by `Requester.open`, which also keeps its clocks."""
+
+    __slots__ = (
+        "_assembler",
+        "_requester",
+        "asked_since",
+        "heard_at",
+        "instance",
+        "opened_at",
+        "outgoing",
+        "owner",
+        "phase",
+        "pinned",
+        "refused_at",
+        "repeated",
+        "replies",
+        "seq",
+        "server",
+        "subject",
+        "token",
+        "told_end",
+    )
+
+    def __init__(
+        self, requester: "Requester", server: str, outgoing: Outgoing, owner: Owner, now: float
+    ) -> None:
+        self._requester = requester
+        self._assembler: Assembler | None = None
+        self.server = server
+        self.outgoing = outgoing
+        self.owner = owner
+        self.phase = Phase.HELD
+        self.token = ""
+        self.subject = ""
+        self.pinned: str | None = None
+        self.replies: list[str] = []
+        self.seq = 0
+        self.told_end = False
+        """Whether a frame told of a subscription's end, so that the client knows already."""
+
+        self.instance = ""
+        self.repeated = False
+        self.refused_at: float | None = None
+        self.opened_at = now
+        self.heard_at = now
+        self.asked_since = now
+
+    def receive(self, reply: bytes, body: bytes, block: bytes | None) -> None:
+        """Take one frame off the reply subject."""
+        if self.phase is Phase.ENDED:
+            return
+        found = headers.parse_again(block)
+        if "" in found:
+            self._requester.refused(self, found[""])
+            return
+        self._requester.heard(self)
+        self.instance = found.get(headers.INSTANCE, self.instance)
+        try:
+            self._receive_frame(found, reply, body)
+        except (RemoteProtocolError, TooLarge) as fault:
+            self._requester.fail(self, fault)
+
+    def _receive_frame(self, found: dict[str, str], reply: bytes, body: bytes) -> None:
+        frame = found.get(headers.FRAME)
+        if frame is None:
+            self._count(found)
+            self._requester.finish(self, self._whole(body))
+        elif frame == Frame.NOTE:
+            self._count(found)
+            self.owner.receive_note(self, self._whole(body))
+        elif frame == Frame.PART:
+            self._count(found)
+            self._take_part(found, body)
+        else:
+            self._receive_control(frame, found, reply)
+
+    def _receive_control(self, frame: str, found: dict[str, str], reply: bytes) -> None:
+        if frame == Frame.ALIVE:
+            self._requester.answer_alive(self, reply.decode())
+        elif frame == Frame.RUNNING:
+            self._requester.still_running(self, headers.number(found, headers.SEQ) or 0)
+        elif frame == Frame.UPLOAD:
+            self._requester.upload(self, found.get(headers.SUBJECT, ""))
+        elif frame == Frame.END:
+            self._requester.ended(self)
+
+    def _count(self, found: dict[str, str]) -> None:
+        """Notice frames that NATS dropped (WIRE.md, "Frames": `allow_responses`)."""
+        seq = headers.number(found, headers.SEQ) or 1
+        if seq > self.seq + 1:
+            self._requester.frames_lost(self, seq - self.seq - 1)
+            self._assembler = None
+        self.seq = seq
+
+    def _take_part(self, found: dict[str, str], piece: bytes) -> None:
+        if self._assembler is None:
+            self._assembler = Assembler(MOST_BYTES)
+        self._assembler.receive(found.get(headers.PART, ""), piece)
+
+    def _whole(self, body: bytes) -> bytes:
+        if self._assembler is None:
+            return body
+        assembler, self._assembler = self._assembler, None
+        return assembler.finish(body)
+
+
+def nobody_serves(server: str) -> NoResponders:
+    return NoResponders(
+        f"nobody serves {server!r} on this NATS; `mcpnatsd list` shows what is there"
+    )
+
+
+def holder_gone(server: str) -> InstanceLost:
+    return InstanceLost(
+        f"the instance of {server!r} that holds this request's state is gone; start over"
+    )

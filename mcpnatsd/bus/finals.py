@@ -1,0 +1,69 @@
+"""Final frames kept for callers that lost theirs to a broker's restart."""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from mcpnatsd.protocol import frames
+
+MOST_REFUSED: Final = 10_000
+"""Calls remembered that must not start any more; the oldest is forgotten first."""
+
+
+class Kept(NamedTuple):
+    """A final response, and the number of the frame before it."""
+
+    line: bytes
+    seq: int
+    user: bytes
+    until: float
+
+
+class Finals:
+    """A bounded store: a minute, 32 MiB, oldest out first.
+
+    Only minutes with a connection count: during an outage nobody can ask.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._bytes = 0
+        self._refused: OrderedDict[str, float] = OrderedDict()
+
+    def keep(self, call: str, line: bytes, *, seq: int, user: bytes, now: float) -> None:
+        before = self._kept.pop(call, None)  # a caller may use its token again
+        self._bytes += len(line) - (len(before.line) if before else 0)
+        self._kept[call] = Kept(line, seq, user, now + frames.KEEP_FINALS)
+        while self._bytes > frames.KEEP_FINALS_BYTES:
+            self._drop_oldest()
+
+    def get(self, call: str) -> Kept | None:
+        return self._kept.get(call)
+
+    def refuse(self, call: str, now: float) -> None:
+        """Remember a call that we were asked after and do not run: it must not start later."""
+        self._refused[call] = now + frames.KEEP_FINALS
+        self._refused.move_to_end(call)
+        if len(self._refused) > MOST_REFUSED:
+            self._refused.popitem(last=False)
+
+    def is_refused(self, call: str) -> bool:
+        return call in self._refused
+
+    def expire(self, now: float) -> None:
+        """Forget what is too old."""
+        while self._kept and next(iter(self._kept.values())).until <= now:
+            self._drop_oldest()
+        while self._refused and next(iter(self._refused.values())) <= now:
+            self._refused.popitem(last=False)
+
+    def reconnected(self, now: float) -> None:
+        """Give everything its whole time again."""
+        until = now + frames.KEEP_FINALS
+        for call, kept in self._kept.items():
+            self._kept[call] = kept._replace(until=until)
+        for call in self._refused:
+            self._refused[call] = until
+
+    def _drop_oldest(self) -> None:
+        _, kept = self._kept.popitem(last=False)
+        self._bytes -= len(kept.line)

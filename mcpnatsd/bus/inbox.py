@@ -1,0 +1,48 @@
+"""Where replies arrive: one subscription for every exchange and tunnel of a connection."""
+
+import logging
+import secrets
+from typing import Protocol
+
+from mcpnatsd.bus.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Whoever waits for messages on one reply subject."""
+
+    def receive(self, reply: bytes, body: bytes, block: bytes | None) -> None: ...
+
+
+class Inbox:
+    """Hands each reply to whoever waits for it; what nobody waits for is dropped."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.prefix: str = connection.inbox
+        self._length = len(self.prefix)
+        self._receivers: dict[bytes, Receiver] = {}
+        self._opened = 0
+        self._secret = secrets.token_hex(8)
+        self._sub = connection.subscribe(f"{self.prefix}*", self._receive)
+
+    def open(self, receiver: Receiver) -> str:
+        """Return a fresh reply subject that ends at `receiver`."""
+        self._opened += 1
+        token = f"{self._secret}{self._opened:x}"
+        self._receivers[token.encode()] = receiver
+        return self.prefix + token
+
+    def close(self, reply: str) -> None:
+        """Forget a reply subject. Doing it twice is no fault."""
+        self._receivers.pop(reply[self._length :].encode(), None)
+
+    def stop(self) -> None:
+        self._connection.unsubscribe(self._sub)
+        self._receivers.clear()
+
+    def _receive(self, subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
+        receiver = self._receivers.get(subject[self._length :])
+        if receiver is not None:
+            receiver.receive(reply, body, block)

@@ -1,0 +1,311 @@
+"""Opens exchanges on the bus and sees each one to its end.
+
+It knows nothing of clients: whoever opens a call is its owner, and hears of every frame. The
+requester keeps the clocks: it waits for a connection, notices an instance that fell silent, and
+after a reconnect asks who still runs what.
+"""
+
+import asyncio
+import logging
+import secrets
+
+import msgspec
+
+from mcpnatsd.bus.call import Call, Owner, Phase, holder_gone, nobody_serves
+from mcpnatsd.bus.connection import Connection
+from mcpnatsd.bus.inbox import Inbox
+from mcpnatsd.errors import (
+    BrokerAway,
+    BusError,
+    Forbidden,
+    InstanceLost,
+    McpnatsdError,
+    Outcome,
+    TooLarge,
+)
+from mcpnatsd.protocol import eras, frames, headers, parts, subjects
+from mcpnatsd.protocol.affinity import Affinity
+from mcpnatsd.protocol.frames import Frame
+from mcpnatsd.protocol.outgoing import Outgoing, affinity_of_result
+
+log = logging.getLogger(__name__)
+
+HOLD_FOR = 10.0
+"""Seconds that a request waits for a connection before it fails legibly."""
+
+HOLD_DISCOVER_FOR = 7.0
+"""Likewise of `server/discover`, which Python clients give up after 10 s."""
+
+GRACE = 15.0
+"""Seconds after a reconnect in which "no responders" may only mean: not back yet."""
+
+FIRST_CONTACT = 4.0
+"""Seconds after which a server that never said a word to us counts as absent. Anybody who listens
+to everything (`nats sub '>'`) hides "no responders"; who runs a call answers when asked."""
+
+
+class Requester:
+    """One per connection. `run` keeps the clocks; everything else is synchronous."""
+
+    def __init__(self, connection: Connection, inbox: Inbox, prefix: str) -> None:
+        self.inbox = inbox
+        self.prefix = prefix
+        self._connection = connection
+        self._opened = 0
+        self._calls: set[Call] = set()
+        self._affinity = Affinity()
+        self._known: set[str] = set()
+        self._up_at = -GRACE
+        self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
+        connection.watch_denied(self._on_denied)
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.connected
+
+    def open(self, server: str, outgoing: Outgoing, owner: Owner) -> Call:
+        """Send a request, or hold it until NATS is there; its owner hears of all that follows."""
+        call = Call(self, server, outgoing, owner, self._now())
+        self._calls.add(call)
+        if self._connection.connected:
+            self._send(call)
+        return call
+
+    def cancel(self, call: Call, reason: str = "") -> None:
+        """Give a call up: its owner hears no more of it, whoever runs it is told."""
+        if call.phase is Phase.ENDED:
+            return
+        told = call.phase is not Phase.HELD
+        self._end(call)
+        if told and self._connection.connected:
+            self._publish_cancel(call, reason)
+
+    def stop(self) -> None:
+        """Cancel what is open."""
+        self._unwatch()
+        for call in list(self._calls):
+            self.cancel(call, "the caller is stopping")
+
+    async def run(self) -> None:
+        """Keep the clocks until cancelled."""
+        while True:
+            await asyncio.sleep(0.5)
+            now = self._now()
+            for call in list(self._calls):
+                self._tick(call, now)
+
+    # What a call reports.
+
+    def heard(self, call: Call) -> None:
+        call.heard_at = self._now()
+        self._known.add(call.server)
+
+    def finish(self, call: Call, line: bytes) -> None:
+        state = affinity_of_result(line)
+        if state is not None:
+            self._affinity.remember(state, call.instance)
+        self._end(call)
+        call.owner.receive_final(call, line)
+
+    def ended(self, call: Call) -> None:
+        call.told_end = True
+        self._end(call)
+        call.owner.receive_end(call)
+
+    def fail(self, call: Call, fault: McpnatsdError) -> None:
+        if call.phase is Phase.ENDED:
+            return
+        self._end(call)
+        call.owner.failed(call, fault)
+
+    def refused(self, call: Call, status: str) -> None:
+        """Take a status of NATS itself in place of a frame."""
+        if status != headers.NO_RESPONDERS or call.seq or call.phase is not Phase.SENT:
+            return
+        now = self._now()
+        if now - self._up_at < GRACE and call.server in self._known and call.pinned is None:
+            call.refused_at = now  # whoever serves it may be on the way back
+            return
+        self.fail(call, holder_gone(call.server) if call.pinned else nobody_serves(call.server))
+
+    def answer_alive(self, call: Call, reply: str) -> None:
+        if reply and self._connection.connected:
+            self._connection.publish(reply, b"")
+        call.phase = Phase.SENT
+
+    def still_running(self, call: Call, seq: int) -> None:
+        """Learn that an instance runs the call, and how many frames it has sent."""
+        call.phase = Phase.SENT
+        if seq > call.seq:
+            self.frames_lost(call, seq - call.seq)
+            call.seq = seq
+
+    def frames_lost(self, call: Call, many: int) -> None:
+        """Say that NATS dropped frames; a subscription that lost one is over."""
+        log.warning(
+            "frames were lost; is `allow_responses` or `response_type: stream` missing?",
+            extra={"server": call.server, "method": call.outgoing.method, "frames": many},
+        )
+        if call.outgoing.method == eras.LISTEN and call.phase is not Phase.ENDED:
+            self._end(call)
+            self._publish_cancel(call, "notifications were lost")
+            call.owner.receive_end(call)
+
+    def upload(self, call: Call, subject: str) -> None:
+        """Send the request in parts to the subject that its instance named."""
+        if not subject or not self._connection.connected:
+            return
+        line, reply = call.outgoing.line, call.replies[-1]
+        for number, many, piece in parts.cut(line, parts.part_bytes(self._connection.max_payload)):
+            extra = [(headers.PART, f"{number}/{many}")]
+            if number < many:
+                extra.append((headers.FRAME, str(Frame.PART)))
+            block = call.outgoing.header_block(call.token, extra)
+            self._connection.publish(subject, piece, reply=reply, headers=block)
+
+    # Sending.
+
+    def _send(self, call: Call) -> None:
+        try:
+            self._send_request(call)
+        except BrokerAway:
+            call.phase = Phase.HELD
+        except (BusError, TooLarge) as fault:
+            asyncio.get_running_loop().call_soon(self.fail, call, fault)
+
+    def _send_request(self, call: Call) -> None:
+        outgoing = call.outgoing
+        self._opened += 1
+        call.token = f"{call.owner.edge}.{self._opened:x}"
+        call.subject = self._subject(call)
+        reply = self._reply_to(call)
+        if parts.fits(len(outgoing.line), self._connection.max_payload):
+            block = outgoing.header_block(call.token)
+            self._connection.publish(call.subject, outgoing.line, reply=reply, headers=block)
+        else:
+            self._ask_to_upload(call, reply)
+        call.phase = Phase.SENT
+        call.refused_at = None
+        call.heard_at = self._now()
+
+    def _ask_to_upload(self, call: Call, reply: str) -> None:
+        size = len(call.outgoing.line)
+        many = parts.count(size, parts.part_bytes(self._connection.max_payload))
+        extra = ((headers.UPLOAD, f"{size}, {many}"), (headers.TUNNEL, secrets.token_hex(16)))
+        block = call.outgoing.header_block(call.token, extra)
+        self._connection.publish(call.subject, b"", reply=reply, headers=block)
+
+    def _subject(self, call: Call) -> str:
+        outgoing, server = call.outgoing, call.server
+        if outgoing.affinity is not None:
+            call.pinned = self._affinity.instance_of(outgoing.affinity)
+        if call.pinned:
+            token = secrets.token_hex(16)
+            return subjects.pinned(self.prefix, server, call.pinned, token, outgoing.tail)
+        return subjects.request(self.prefix, server, outgoing.tail)
+
+    def _reply_to(self, call: Call) -> str:
+        reply = self.inbox.open(call)
+        call.replies.append(reply)
+        return reply
+
+    def _publish_cancel(self, call: Call, reason: str) -> None:
+        body = msgspec.json.encode({"call": call.token, "reason": reason})
+        self._tell_instances(call, Frame.CANCEL, body, "")
+
+    def _tell_instances(self, call: Call, frame: Frame, body: bytes, reply: str) -> None:
+        block = headers.encode([(headers.FRAME, frame), (headers.CALL, call.token)])
+        subject = subjects.cancel(self.prefix, call.server)
+        try:
+            self._connection.publish(subject, body, reply=reply, headers=block)
+        except BrokerAway:
+            log.debug("not told: NATS is away", extra={"call": call.token})
+
+    # Clocks.
+
+    def _on_up(self) -> None:
+        now = self._up_at = self._now()
+        for call in list(self._calls):
+            call.heard_at = now
+            if call.phase is Phase.HELD:
+                self._send(call)
+            else:
+                call.phase, call.asked_since = Phase.ASKING, now
+                self._ask(call)
+
+    def _on_down(self) -> None:
+        now = self._now()
+        for call in self._calls:
+            call.opened_at = now  # a held request waits anew from here
+
+    def _tick(self, call: Call, now: float) -> None:
+        if call.phase is Phase.HELD:
+            discovers = call.outgoing.method == eras.DISCOVER
+            if now - call.opened_at >= (HOLD_DISCOVER_FOR if discovers else HOLD_FOR):
+                self.fail(call, BrokerAway("NATS is not reachable; the request was not sent"))
+        elif not self._connection.connected:
+            pass  # the clocks stand still
+        elif call.phase is Phase.ASKING:
+            self._tick_asking(call, now)
+        else:
+            self._tick_sent(call, now)
+
+    def _tick_sent(self, call: Call, now: float) -> None:
+        silent = now - call.heard_at
+        if call.refused_at is not None:
+            self._send(call)
+        elif silent >= frames.LOST_AFTER:
+            self._lost(call)
+        elif silent >= 1.0 and call.server not in self._known:
+            self._tick_first_contact(call, silent)
+
+    def _tick_first_contact(self, call: Call, silent: float) -> None:
+        if silent >= FIRST_CONTACT:
+            self.fail(call, nobody_serves(call.server))
+        else:
+            self._ask(call)
+
+    def _tick_asking(self, call: Call, now: float) -> None:
+        if now - call.asked_since >= frames.ASK_FOR:
+            self._lost(call)
+        elif now - call.heard_at >= 1.0:
+            call.heard_at = now
+            self._ask(call)
+
+    def _ask(self, call: Call) -> None:
+        body = msgspec.json.encode({"call": call.token})
+        self._tell_instances(call, Frame.ASK, body, self._reply_to(call))
+
+    def _lost(self, call: Call) -> None:
+        if call.outgoing.repeatable and not call.repeated:
+            call.repeated = True
+            call.seq = 0
+            self._send(call)
+            return
+        text = (
+            f"the instance of {call.server!r} that ran this call is gone or out of reach; "
+            "whether it ran is unknown"
+        )
+        self.fail(call, InstanceLost(text, outcome=Outcome.UNKNOWN))
+
+    def _on_denied(self, kind: str, subject: str) -> None:
+        for call in list(self._calls):
+            if _denied(call, kind, subject, self.inbox.prefix):
+                text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
+                self.fail(call, Forbidden(text))
+
+    def _end(self, call: Call) -> None:
+        call.phase = Phase.ENDED
+        self._calls.discard(call)
+        for reply in call.replies:
+            self.inbox.close(reply)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _denied(call: Call, kind: str, subject: str, inbox: str) -> bool:
+    if kind == "subscribe":
+        return subject.lower().startswith(inbox.lower())
+    return subject.lower() == call.subject.lower()

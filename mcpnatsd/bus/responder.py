@@ -1,0 +1,272 @@
+"""Takes a server's requests off the bus, checked, and keeps every exchange's clock.
+
+The subject is what NATS granted the caller; the body is what the server will act on. Nothing gets
+past here unless both name the same server, method and name (WIRE.md, "Integrity").
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from mcpnatsd.bus import frames_out
+from mcpnatsd.bus.connection import Connection, OnMsg
+from mcpnatsd.bus.finals import Finals
+from mcpnatsd.bus.inbox import Inbox
+from mcpnatsd.bus.served import Backend, Served
+from mcpnatsd.bus.uploads import Uploads
+from mcpnatsd.errors import BusError, McpnatsdError, RemoteProtocolError
+from mcpnatsd.protocol import eras, frames, headers, incoming, jsonrpc, subjects
+from mcpnatsd.protocol.frames import Blocks, Frame
+from mcpnatsd.protocol.incoming import PINNED_TOKENS, REQUEST_TOKENS, Incoming
+
+log = logging.getLogger(__name__)
+
+OnTunnel = Callable[[Incoming], None]
+
+_CONTROL: Final = frozenset({Frame.ACK, Frame.RESUME, Frame.CLOSE})
+
+
+class Address:
+    """Where a server's instance is on the bus."""
+
+    def __init__(self, prefix: subjects.Prefix, server: str, instance: str) -> None:
+        self.prefix = prefix
+        self.server = server
+        self.instance = instance
+
+    @property
+    def requests(self) -> str:
+        return f"{self.prefix.listening}.req.{self.server}.>"
+
+    @property
+    def pinned(self) -> str:
+        return f"{self.prefix.listening}.ses.{self.server}.{self.instance}.>"
+
+    @property
+    def cancels(self) -> str:
+        return subjects.cancel(self.prefix.listening, self.server)
+
+
+class Responder:
+    """The requests of one server, on one instance."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        connection: Connection,
+        inbox: Inbox,
+        address: Address,
+        *,
+        backend: Backend,
+        line_bytes: int,
+        version: str,
+        on_tunnel: OnTunnel,
+        on_done: Callable[[Served, bytes], None],
+    ) -> None:
+        self.connection = connection
+        self.blocks = Blocks(address.instance)
+        self._inbox = inbox
+        self._address = address
+        self._backend = backend
+        self._version = version
+        self._on_tunnel = on_tunnel
+        self._on_done = on_done
+        self._served: dict[str, Served] = {}
+        self._single: set[Served] = set()
+        """Exchanges of callers without `Mcp-Wire`: they can neither cancel nor ask."""
+        self._finals = Finals()
+        self._uploads = Uploads(line_bytes, address.server)
+        self._subs: list[int] = []
+        self._queue_sub: int | None = None
+        self._unwatch = connection.watch(on_up=self._on_up, on_down=lambda: None)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._served) + len(self._single)
+
+    def listening(self) -> list[Served]:
+        """Return the subscriptions that are open: they end only when somebody ends them."""
+        return [one for one in self._served.values() if one.method == eras.LISTEN]
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def open(self) -> None:
+        """Start to listen."""
+        address, subscribe = self._address, self.connection.subscribe
+        on_pinned = self._guard(PINNED_TOKENS, self._receive_pinned)
+        on_cancel = self._guard(REQUEST_TOKENS, self._receive_cancel)
+        self._subs = [subscribe(address.pinned, on_pinned), subscribe(address.cancels, on_cancel)]
+        self.join()
+
+    def join(self) -> None:
+        """Enter the queue group, to get a share of the requests."""
+        if self._queue_sub is None:
+            on_request = self._guard(REQUEST_TOKENS, self._receive_request)
+            self._queue_sub = self.connection.subscribe(
+                self._address.requests, on_request, subjects.QUEUE_GROUP
+            )
+
+    def leave(self) -> None:
+        """Leave the queue group: other instances get the requests. What is open goes on."""
+        if self._queue_sub is not None:
+            self.connection.unsubscribe(self._queue_sub)
+            self._queue_sub = None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.leave()
+        self._unwatch()
+        for sub in self._subs:
+            self.connection.unsubscribe(sub)
+        self._subs = []
+
+    async def run(self) -> None:
+        """Keep the clocks until cancelled: keep-alives, vanished callers, what is kept."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self.connection.connected:
+                self._tick_all(self.now())
+
+    def ended(self, served: Served, line: bytes) -> None:
+        """Learn that an exchange is over; its final line is kept for a caller that asks again."""
+        if served.alive_reply:
+            self._inbox.close(served.alive_reply)
+        if served.call:
+            self._served.pop(served.call, None)
+            if line:
+                self._finals.keep(
+                    served.call, line, seq=served.seq, user=served.user, now=self.now()
+                )
+        else:
+            self._single.discard(served)
+        self._on_done(served, line)
+
+    # From the bus.
+
+    def _guard(self, between: int, receive: Callable[[Incoming], None]) -> OnMsg:
+        """Turn what a message is refused for into its answer."""
+        prefix = self._address.prefix
+
+        def on_msg(subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
+            message = incoming.read(prefix, between, subject, reply, body, block)
+            try:
+                receive(message)
+            except McpnatsdError as fault:
+                self.refuse(message, fault)
+
+        return on_msg
+
+    def _receive_request(self, message: Incoming) -> None:
+        if message.call and self._finals.is_refused(message.call):
+            return  # its caller was told that nobody runs it
+        if headers.UPLOAD in message.headers:
+            self._offer_upload(message)
+        elif headers.TUNNEL in message.headers:
+            self._uploads.check(len(message.body))
+            self._on_tunnel(message)
+        elif message.reply:
+            self._receive_exchange(message, self._uploads.finish(message))
+        elif incoming.notified(message.body) is not None:
+            self._backend.receive_notification(message.body)
+
+    def _receive_pinned(self, message: Incoming) -> None:
+        if headers.SEQ in message.headers or message.frame in _CONTROL:
+            self._on_tunnel(message)
+        elif message.frame == Frame.PART:
+            self._uploads.receive(message, self.now())
+        else:
+            self._receive_exchange(message, self._uploads.finish(message))
+
+    def _receive_exchange(self, message: Incoming, body: bytes) -> None:
+        body = jsonrpc.single_line(body)
+        asked = incoming.asked(message, body, self._backend.tool_names(), self._version)
+        message.check(asked.request.method, asked.name)
+        if message.call in self._served:
+            raise RemoteProtocolError("this call is running already")
+        served = Served(self, message, asked)
+        if served.call:
+            self._served[served.call] = served
+        else:
+            self._single.add(served)
+        self._backend.receive_request(served)
+
+    def _offer_upload(self, message: Incoming) -> None:
+        token = self._uploads.offer(message, self.now())
+        address, own = self._address, len(self._address.prefix.tokens)
+        base = b".".join(message.tokens[:own]).decode()
+        subject = subjects.pinned(base, address.server, address.instance, token, message.tail)
+        block = self.blocks.plain(Frame.UPLOAD, (headers.SUBJECT, subject))
+        self.connection.publish(message.reply, b"", headers=block)
+
+    def _receive_cancel(self, message: Incoming) -> None:
+        try:
+            body = json.loads(message.body)
+            call, reason = str(body["call"]), str(body.get("reason", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+        served = self._served.get(call)
+        if served is not None and served.user != message.user:
+            return  # somebody else's
+        if message.frame == Frame.ASK:
+            self._answer_ask(call, served, message)
+        elif served is not None:
+            served.cancelled(reason)
+        else:
+            self._finals.refuse(call, self.now())
+
+    def _answer_ask(self, call: str, served: Served | None, message: Incoming) -> None:
+        if served is not None:
+            served.running(message.reply)
+            return
+        kept = self._finals.get(call)
+        if kept is None:
+            self._finals.refuse(call, self.now())
+        elif kept.user == message.user:
+            frames_out.send(
+                self.connection,
+                self.blocks,
+                message.reply,
+                kept.line,
+                self.blocks.final,
+                kept.seq,
+            )
+
+    def refuse(self, message: Incoming, fault: McpnatsdError) -> None:
+        """Answer a message that went no further than here."""
+        log.info(
+            "message refused",
+            extra={"server": self._address.server, "tail": message.tail, "error": str(fault)},
+        )
+        if not message.reply:
+            return
+        body, block = message.refusal(fault)
+        try:
+            self.connection.publish(message.reply, body, headers=block)
+        except BusError as error:
+            log.debug("refusal not sent", extra={"error": str(error)})
+
+    # Clocks.
+
+    def _on_up(self) -> None:
+        now = self.now()
+        self._finals.reconnected(now)
+        for served in self._served.values():
+            served.heard_at = now
+
+    def _tick_all(self, now: float) -> None:
+        self._finals.expire(now)
+        self._uploads.expire(now)
+        for served in list(self._served.values()):
+            self._tick(served, now)
+
+    def _tick(self, served: Served, now: float) -> None:
+        if now - served.heard_at >= frames.LOST_AFTER:
+            facts = {"server": self._address.server, "method": served.method}
+            log.info("caller vanished; its call is cancelled", extra=facts)
+            served.cancelled("the caller vanished")
+        elif now - served.spoke_at >= frames.ALIVE_AFTER:
+            if not served.alive_reply:
+                served.alive_reply = self._inbox.open(served)
+            served.alive()

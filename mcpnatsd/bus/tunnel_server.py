@@ -1,0 +1,275 @@
+"""A legacy session's server end on the bus, and the table of them.
+
+Each message of the client is checked against the subject it came on, as every request is, and
+passed on byte for byte.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from mcpnatsd.bus.connection import Connection
+from mcpnatsd.bus.pipe import Pipe, Target
+from mcpnatsd.errors import (
+    BusError,
+    InstanceLost,
+    McpnatsdError,
+    Mismatch,
+    RemoteProtocolError,
+    TooLarge,
+)
+from mcpnatsd.protocol import headers, jsonrpc, subjects
+from mcpnatsd.protocol.frames import Blocks, Frame
+from mcpnatsd.protocol.incoming import Incoming
+from mcpnatsd.protocol.jsonrpc import Message, Notification, Request, Response
+from mcpnatsd.protocol.outgoing import name_of
+
+log = logging.getLogger(__name__)
+
+LINGER: Final = 45.0
+"""Seconds for which a closed tunnel still answers a client that missed the end."""
+
+
+class Session(Protocol):
+    """What stands behind a tunnel. Handed out by whoever takes the tunnel."""
+
+    def receive_line(self, message: Message, name: str | None, line: bytes) -> None: ...
+
+    def client_gone(self, reason: str) -> None: ...
+
+    def room(self) -> None:
+        """Learn that the tunnel has room again, after `full`."""
+
+
+class ServedTunnel:
+    """The server's end of one tunnel."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        incoming: Incoming,
+        *,
+        line_bytes: int,
+        now: float,
+    ) -> None:
+        self.id = incoming.headers[headers.TUNNEL]
+        self.user = incoming.user
+        self.session: Session | None = None
+        self.closed_at: float | None = None
+        self._closing = b""
+        self._line = incoming.reply
+        self._line_bytes = line_bytes
+        self._connection = connection
+        self._was_full = False
+        self._pipe = Pipe(
+            connection,
+            Target(lambda _tail: self._line, lambda: ""),
+            limit=line_bytes,
+            on_line=self._receive_line,
+            now=now,
+        )
+
+    @property
+    def full(self) -> bool:
+        """Whether its session should stop reading its server."""
+        self._was_full = self._pipe.full
+        return self._was_full
+
+    def opened(self, blocks: Blocks) -> None:
+        """Tell the client which instance has its session."""
+        try:
+            self._connection.publish(self._line, b"", headers=blocks.plain(Frame.OPENED))
+        except BusError:
+            log.debug("tunnel opened while NATS is away")
+
+    def send(self, line: bytes) -> None:
+        """Send a line of the server to the client."""
+        if self.closed_at is None:
+            self._pipe.send(line)
+
+    def refuse(self, message: Message, fault: McpnatsdError) -> None:
+        """Answer a request of the client that goes no further."""
+        if isinstance(message, Request):
+            self.send(jsonrpc.error_of(message.id, fault))
+
+    def close(self, fault: McpnatsdError | None) -> None:
+        """End the session from our side; the client learns why, and what it missed."""
+        if self.closed_at is None:
+            self.closed_at = _now()
+            self._closing = jsonrpc.fault_body(fault)
+            self._pipe.close(self._closing)
+
+    def hold(self, *, yes: bool) -> None:
+        """Let the client wait while the server does not read."""
+        self._pipe.hold_acks = yes
+
+    def receive(self, incoming: Incoming, now: float) -> bool:
+        """Take a message of the client; say whether it was its last."""
+        if incoming.reply and incoming.frame in (Frame.ACK, Frame.RESUME):
+            # A reconnect of the client voids its old reply subject.
+            self._line = incoming.reply
+        seq = headers.number(incoming.headers, headers.SEQ)
+        if seq is not None:
+            self._pipe.receive(seq, incoming.headers, incoming.body, incoming.tail, now)
+        elif incoming.frame == Frame.CLOSE:
+            return True
+        else:
+            self._receive_control(incoming, now)
+        return False
+
+    def _receive_control(self, incoming: Incoming, now: float) -> None:
+        self._pipe.receive_control(incoming.headers, now)
+        if incoming.frame == Frame.RESUME:
+            self._pipe.beat(now)
+        if self.closed_at is not None:
+            self._pipe.close(self._closing)
+        elif self._was_full and not self._pipe.full and self.session is not None:
+            self._was_full = False
+            self.session.room()
+
+    def reconnected(self, now: float) -> None:
+        self._pipe.reconnected(now)
+        if self.closed_at is None:
+            self._pipe.ask_for_rest(now)
+
+    def tick(self, now: float) -> bool:
+        """Keep the clocks; say whether the tunnel is to be forgotten."""
+        if self.closed_at is not None:
+            return now - self.closed_at >= LINGER
+        return self._pipe.tick(now)
+
+    def first(self, incoming: Incoming, now: float) -> None:
+        """Take the `initialize` that opened the tunnel."""
+        self._pipe.receive(1, {}, incoming.body, incoming.tail, now)
+
+    def _receive_line(self, line: bytes, tail: str) -> None:
+        if self.session is None or self.closed_at is not None:
+            return
+        line = jsonrpc.single_line(line)
+        message: Message | None = None
+        try:
+            if len(line) > self._line_bytes:
+                raise TooLarge(
+                    f"a message of {len(line)} bytes is over the limit of {self._line_bytes} "
+                    "bytes; `limits: {line_bytes: …}` raises it"
+                )
+            message = jsonrpc.decode(line)
+            name = _check(message, line, tail)
+        except McpnatsdError as fault:
+            log.info("message refused", extra={"tail": tail, "error": str(fault)})
+            self.send(jsonrpc.error_of(jsonrpc.id_in(line), fault))
+            return
+        self.session.receive_line(message, name, line)
+
+
+class ServedTunnels:
+    """The tunnels of one server on one instance."""
+
+    def __init__(self, connection: Connection, *, line_bytes: int, blocks: Blocks) -> None:
+        self._connection = connection
+        self._line_bytes = line_bytes
+        self._blocks = blocks
+        self._tunnels: dict[str, ServedTunnel] = {}
+        self._unwatch = connection.watch(on_up=self._on_up, on_down=lambda: None)
+        self.on_open: Callable[[ServedTunnel], Session] | None = None
+        """Set by whoever runs the sessions."""
+
+    def __len__(self) -> int:
+        return sum(tunnel.closed_at is None for tunnel in self._tunnels.values())
+
+    def receive(self, incoming: Incoming) -> None:
+        """Take a message that opens a tunnel, or belongs to one.
+
+        Raises:
+            RemoteProtocolError: It opens what exists already, for somebody else.
+        """
+        if headers.TUNNEL in incoming.headers:
+            self._open(incoming)
+            return
+        tunnel = self._tunnels.get(incoming.pinned_id)
+        if tunnel is None or tunnel.user != incoming.user:
+            self._unknown(incoming)
+        elif tunnel.receive(incoming, _now()):
+            self._forget(tunnel, "the client left")
+
+    def tick(self) -> None:
+        now = _now()
+        for tunnel in list(self._tunnels.values()):
+            if tunnel.tick(now):
+                self._forget(tunnel, "the client vanished")
+
+    def close_all(self, fault: McpnatsdError) -> None:
+        for tunnel in self._tunnels.values():
+            tunnel.close(fault)
+
+    def stop(self) -> None:
+        self._unwatch()
+
+    def _open(self, incoming: Incoming) -> None:
+        token = incoming.headers[headers.TUNNEL]
+        known = self._tunnels.get(token)
+        if known is not None and known.user == incoming.user:
+            known.opened(self._blocks)
+            return
+        if known is not None or len(token) != len("0" * 32) or not token.isalnum():
+            raise RemoteProtocolError(f"{headers.TUNNEL} must be 128 random bits in hex")
+        if not incoming.reply or self.on_open is None:
+            raise RemoteProtocolError("a tunnel needs a reply subject")
+        now = _now()
+        tunnel = ServedTunnel(self._connection, incoming, line_bytes=self._line_bytes, now=now)
+        self._tunnels[token] = tunnel
+        tunnel.opened(self._blocks)
+        tunnel.session = self.on_open(tunnel)
+        tunnel.first(incoming, now)
+
+    def _unknown(self, incoming: Incoming) -> None:
+        if not incoming.reply or incoming.frame == Frame.CLOSE:
+            return
+        fault = InstanceLost("this instance does not know that session any more")
+        block = headers.encode([(headers.FRAME, Frame.CLOSE)])
+        try:
+            self._connection.publish(incoming.reply, jsonrpc.fault_body(fault), headers=block)
+        except BusError:
+            log.debug("unknown tunnel, and NATS is away")
+
+    def _forget(self, tunnel: ServedTunnel, reason: str) -> None:
+        del self._tunnels[tunnel.id]
+        session, tunnel.session = tunnel.session, None
+        if tunnel.closed_at is None:
+            tunnel.closed_at = _now()
+        if session is not None:
+            session.client_gone(reason)
+
+    def _on_up(self) -> None:
+        now = _now()
+        for tunnel in self._tunnels.values():
+            tunnel.reconnected(now)
+
+
+def _check(message: Message, line: bytes, tail: str) -> str | None:
+    """Compare a message with the subject it came on; return what it names."""
+    if isinstance(message, Response):
+        if tail != subjects.RESPONSE:
+            raise Mismatch(f"a response came on a subject that ends in {tail!r}")
+        return None
+    if len(jsonrpc.encode(message.members)) != len(line):
+        jsonrpc.refuse_duplicates(line)
+    name = _name(message)
+    if subjects.tail(message.method, name) != tail:
+        raise Mismatch(f"the subject ends in {tail!r}, the body says {message.method} {name or ''}")
+    return name
+
+
+def _name(message: Request | Notification) -> str | None:
+    if message.method not in subjects.NAMED:
+        return None
+    params = jsonrpc.params_of(message.members)
+    raw = message.members.get("params")
+    if raw is not None and len(jsonrpc.encode(params)) != len(bytes(raw)):
+        jsonrpc.refuse_duplicates(bytes(raw))
+    return name_of(message.method, params)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,200 @@
+"""The daemon: builds the arrows between the rooms, and keeps them alive.
+
+start → serve → drain → stop. It starts without NATS, says so, and keeps trying.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from mcpnatsd import loop
+from mcpnatsd.backends.bridge import Bridge, Place
+from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.reaper import Reaper, open_reaper
+from mcpnatsd.backends.recall import Recall
+from mcpnatsd.bus.client_bus import ClientBus, client_bus
+from mcpnatsd.bus.connection import Connection, masked, open_connection
+from mcpnatsd.bus.service import ServiceResponder
+from mcpnatsd.config.load import load
+from mcpnatsd.config.model import Config, NatsConfig
+from mcpnatsd.daemon import banner, runtime, status
+from mcpnatsd.daemon.control import ControlSocket
+from mcpnatsd.daemon.embedded import EmbeddedNats
+from mcpnatsd.daemon.guard import guarded
+from mcpnatsd.frontends.unix import UnixFrontend
+from mcpnatsd.log import set_up
+from mcpnatsd.protocol.subjects import Prefix
+
+log = logging.getLogger(__name__)
+
+DRAIN_FOR: Final = 30.0
+"""Seconds that open calls have to finish after SIGTERM. systemd's stop timeout is longer."""
+
+SETTLE_FOR: Final = 60.0
+"""Seconds for which the greeting waits for servers with `start: eager`."""
+
+
+def run(path: Path) -> int:
+    """Run the daemon of a configuration file until it is told to stop.
+
+    Raises:
+        ConfigError: The file is wrong, or the machine lacks what it asks for.
+    """
+    set_up()
+    config = load(path, os.environ)
+    return loop.run(Daemon(config, path).run())
+
+
+class Daemon:
+    """One configuration, made real."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.config = config
+        self.path = path
+        self.name = os.environ.get("MCPNATSD_NAME") or config.name
+        self.version = metadata.version("mcpnatsd")
+        self.instance = secrets.token_hex(8)
+        self.started_at = time.monotonic()
+        self.bridges: list[Bridge] = []
+        self.frontends: list[UnixFrontend] = []
+        self.embedded: EmbeddedNats | None = None
+        self.connection: Connection | None = None
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; a second one does not wait for open calls."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.on_signal(number, self._told_to_stop)
+        loop.on_signal(signal.SIGHUP, self._told_to_reload)
+        folder = runtime.own_folder(os.environ)
+        async with AsyncExitStack() as stack:
+            reaper = await stack.enter_async_context(open_reaper())
+            nats = await self._nats(folder, reaper, stack)
+            self.connection = await open_connection(nats, name=f"mcpnatsd {self.name}", wait=False)
+            stack.push_async_callback(self.connection.close)
+            runtime.write(folder, self._running(nats))
+            stack.callback(runtime.remove, folder, self.name)
+            control = ControlSocket(
+                runtime.socket_path(folder, self.name), {"status": lambda: status.of(self)}
+            )
+            await control.open()
+            stack.callback(control.close)
+            await self._serve(reaper, self.connection, Prefix.parse(nats.prefix))
+        log.info("stopped")
+        return 0
+
+    # Building.
+
+    async def _nats(self, folder: Path, reaper: Reaper, stack: AsyncExitStack) -> NatsConfig:
+        nats = self.config.nats
+        if nats.embedded is None:
+            return nats
+        self.embedded = EmbeddedNats(nats.embedded, folder / f"{self.name}.nats", reaper)
+        await self.embedded.start()
+        stack.push_async_callback(self.embedded.stop)
+        return replace(nats, urls=(self.embedded.url,), token=self.embedded.token, embedded=None)
+
+    def _running(self, nats: NatsConfig) -> runtime.Running:
+        urls = tuple(map(masked, nats.urls))
+        return runtime.Running(
+            name=self.name,
+            pid=os.getpid(),
+            instance=self.instance,
+            prefix=nats.prefix,
+            url=urls[0],
+            urls=urls,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            token=self.embedded.token if self.embedded else None,
+        )
+
+    async def _serve(self, reaper: Reaper, connection: Connection, prefix: Prefix) -> None:
+        bus = await client_bus(connection, prefix)
+        service = ServiceResponder(connection)
+        place = Place(connection, bus.inbox, prefix, self.instance, self.version)
+        launcher, recall = Launcher(reaper), Recall(state_folder(os.environ))
+        self.bridges = [
+            Bridge(config, place, launcher, recall) for config in self.config.servers.values()
+        ]
+        self.frontends = [UnixFrontend(endpoint, bus) for endpoint in self.config.endpoints]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in self._parts(bus)]
+            for bridge in self.bridges:
+                service.add(bridge)
+            tasks.append(group.create_task(self._greet()))
+            await self._stop.wait()
+            await self._drain(service)
+            for task in tasks:
+                task.cancel()
+
+    def _parts(self, bus: ClientBus) -> list[Coroutine[None, None, None]]:
+        parts = [guarded("requests", bus.requester.run)]
+        parts += [guarded(f"server {one.server}", one.run) for one in self.bridges]
+        parts += [guarded(f"endpoint {one.endpoint.path}", one.run) for one in self.frontends]
+        if self.embedded is not None:
+            parts.append(guarded("embedded NATS", self.embedded.run))
+        return parts
+
+    # Ending.
+
+    async def _drain(self, service: ServiceResponder) -> None:
+        """Let other instances have the requests, and finish what is open here."""
+        if self.connection is None:
+            return
+        log.info("draining", extra={"open": status.open_work(self)})
+        deadline = asyncio.get_running_loop().time() + DRAIN_FOR
+        async with asyncio.TaskGroup() as group:
+            pending = {group.create_task(bridge.drain()) for bridge in self.bridges}
+            hurry = group.create_task(self._wait_hurry())
+            while pending and not hurry.done() and asyncio.get_running_loop().time() < deadline:
+                done, _ = await asyncio.wait(
+                    {*pending, hurry}, timeout=2.0, return_when=asyncio.FIRST_COMPLETED
+                )
+                pending -= done
+                if pending:
+                    log.info("still draining", extra={"open": status.open_work(self)})
+            for task in (*pending, hurry):
+                task.cancel()
+        service.stop()
+
+    async def _wait_hurry(self) -> None:
+        await self._hurry.wait()
+
+    def _told_to_stop(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    def _told_to_reload(self) -> None:
+        log.warning("SIGHUP: this version does not reload; restart it to read the file again")
+
+    async def _greet(self) -> None:
+        """Say what is on the bus and what to try, once eager servers have had their start."""
+        try:
+            async with asyncio.timeout(SETTLE_FOR):
+                for bridge in self.bridges:
+                    await bridge.settled.wait()
+        except TimeoutError:
+            log.info("some servers are still starting")
+        log.info("ready", extra={"servers": len(self.bridges), "pid": os.getpid()})
+        if not os.environ.get("JOURNAL_STREAM"):
+            sys.stdout.write(banner.text(self))
+            sys.stdout.flush()
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Return where what was learnt of servers is kept between runs."""
+    own = environ.get("STATE_DIRECTORY")
+    if own:
+        return Path(own.split(":")[0])
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "mcpnatsd"

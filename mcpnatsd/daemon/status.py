@@ -1,0 +1,77 @@
+"""What `mcpnatsd status` tells of a daemon: its processes, its queues, its NATS."""
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcpnatsd.backends.bridge import Bridge
+    from mcpnatsd.backends.process import Process
+    from mcpnatsd.daemon.daemon import Daemon
+
+
+def of(daemon: "Daemon") -> dict[str, object]:
+    """Return the whole status, as JSON values."""
+    connection = daemon.connection
+    return {
+        "name": daemon.name,
+        "version": daemon.version,
+        "pid": os.getpid(),
+        "uptime_seconds": round(time.monotonic() - daemon.started_at, 1),
+        "config": str(daemon.path),
+        "nats": {
+            "url": connection.url if connection else "",
+            "connected": bool(connection and connection.connected),
+            "embedded": daemon.embedded is not None,
+        },
+        "servers": [_server(bridge) for bridge in daemon.bridges],
+        "endpoints": [
+            {"unix": one.endpoint.path, "server": one.endpoint.server, "clients": one.clients}
+            for one in daemon.frontends
+        ],
+    }
+
+
+def open_work(daemon: "Daemon") -> str:
+    """Return which servers hold a stop up, and with how much."""
+    held = [
+        f"{bridge.server}: {bridge.responder.in_flight} calls, {len(bridge.sessions)} sessions"
+        for bridge in daemon.bridges
+        if bridge.responder.in_flight or bridge.sessions
+    ]
+    return "; ".join(held) or "nothing"
+
+
+def _server(bridge: "Bridge") -> dict[str, object]:
+    statistics = bridge.catalogue.statistics
+    shared = bridge.shared
+    processes = [_process(one.process, "modern") for one in shared if one.process is not None]
+    processes += [
+        _process(one.process, "legacy") for one in bridge.sessions if one.process is not None
+    ]
+    return {
+        "name": bridge.server,
+        "state": str(bridge.state),
+        "eras": bridge.catalogue.verdict.names,
+        "error": bridge.last_fault,
+        "queue": sum(one.queued for one in shared),
+        "in_flight": sum(one.in_flight for one in shared)
+        + sum(one.ledger.in_flight for one in bridge.sessions),
+        "calls": statistics.requests,
+        "errors": statistics.errors,
+        "restarts": sum(one.restarts for one in shared),
+        "sessions": len(bridge.sessions),
+        "processes": processes,
+    }
+
+
+def _process(process: "Process", era: str) -> dict[str, object]:
+    return {
+        "pid": process.pid,
+        "rss_bytes": process.rss_bytes(),
+        "era": era,
+        "uptime_seconds": round(asyncio.get_running_loop().time() - process.started_at, 1),
+        "noise_lines": process.noise_lines,
+        "stderr_lines": process.stderr_lines,
+    }

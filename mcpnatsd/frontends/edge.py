@@ -1,0 +1,183 @@
+"""One MCP client at the edge of the bus: its lines in, its lines out.
+
+It checks what the client sends, decides the era at the first message that shows one, and sends
+modern requests as exchanges and a legacy session into a tunnel. It does not know whether the
+client is at a pipe or at a socket.
+"""
+
+import asyncio
+import logging
+import secrets
+from typing import Final
+
+from mcpnatsd.bus.call import Call
+from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.errors import BusError, Busy, McpnatsdError, ProtocolError, RemoteProtocolError
+from mcpnatsd.frontends.legacy import LegacyClient
+from mcpnatsd.frontends.output import Output
+from mcpnatsd.protocol import eras, headers, jsonrpc, outgoing, subjects
+from mcpnatsd.protocol.eras import Era
+from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request
+
+log = logging.getLogger(__name__)
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Edge:
+    """A client of one server. Everything here is synchronous; `tick` is called twice a second."""
+
+    def __init__(self, bus: ClientBus, server: str, output: Output) -> None:
+        self.edge = secrets.token_hex(16)
+        """Names this client in the tokens of its calls: whoever knows one can cancel it."""
+
+        self.era: Era | None = None
+        self._bus = bus
+        self._server = server
+        self._output = output
+        self._calls: dict[Key, Call] = {}
+        self._legacy = LegacyClient(bus, server, output)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for its answer. Subscriptions do not count."""
+        listens = sum(call.outgoing.method == eras.LISTEN for call in self._calls.values())
+        return len(self._calls) > listens or self._legacy.in_flight > 0
+
+    @property
+    def full(self) -> bool:
+        """Whether to stop reading the client for now."""
+        return self._legacy.full or self._bus.connection.congested
+
+    def receive_line(self, line: bytes) -> None:
+        """Take one line of the client; what is wrong with it is answered here."""
+        line = jsonrpc.single_line(line.removeprefix(_BOM))
+        if not line or line.isspace():
+            return
+        try:
+            self._receive(jsonrpc.decode(line), line)
+        except ProtocolError as fault:
+            self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
+
+    def receive_oversize(self, limit: int) -> None:
+        """Answer a line that was skipped because of its size."""
+        fault = RemoteProtocolError(f"a line over {limit} bytes was skipped")
+        self._output.write(jsonrpc.error_of(None, fault))
+
+    def gone(self) -> None:
+        """Give up what is open: the client is not there any more."""
+        self._output.closed = True
+        for call in list(self._calls.values()):
+            self._bus.requester.cancel(call, "the client is gone")
+        self._calls.clear()
+        self._legacy.gone()
+
+    def tick(self, now: float) -> None:
+        self._legacy.tick(now)
+
+    # From the client.
+
+    def _receive(self, message: Message, line: bytes) -> None:
+        if self.era is Era.LEGACY and self._legacy.active:
+            self._legacy.receive(message, line)
+        elif isinstance(message, Request):
+            self._receive_request(message, line)
+        elif isinstance(message, Notification):
+            self._receive_notification(message, line)
+        # A response before any session: nobody asked for it.
+
+    def _receive_request(self, request: Request, line: bytes) -> None:
+        params = jsonrpc.params_of(request.members)
+        meta = jsonrpc.object_of(params, eras.META)
+        revision = eras.requested_revision(meta)
+        if request.method == eras.INITIALIZE and revision is None:
+            self._open_legacy(request, line)
+        elif revision is not None or request.method == eras.DISCOVER:
+            self._open_call(request, line, params, meta)
+        elif request.method == eras.PING:
+            # 2025-11-25, Basic, Lifecycle: a ping may come before `initialize`.
+            self._output.write(jsonrpc.result(request.id, {}))
+        else:
+            raise RemoteProtocolError(
+                f"{request.method} came before initialize, and without "
+                f'params._meta["{eras.PROTOCOL_VERSION}"]: it belongs to no era'
+            )
+
+    def _open_legacy(self, request: Request, line: bytes) -> None:
+        if self.era is Era.MODERN:
+            requested = eras.requested_by_initialize(request)
+            verdict = eras.Verdict(modern=True, revisions=eras.MODERN_REVISIONS)
+            fault = eras.mismatch(self._server, verdict, requested)
+            self._output.write(jsonrpc.error_of(request.id, fault))
+            return
+        self.era = Era.LEGACY
+        self._legacy.receive(request, line)
+
+    def _open_call(self, request: Request, line: bytes, params: Members, meta: Members) -> None:
+        key = jsonrpc.key_of(request.id)
+        if key is None or key in self._calls:
+            raise RemoteProtocolError("a request with this id is in flight already")
+        if request.method != eras.DISCOVER:
+            self.era = Era.MODERN
+        asked = outgoing.read(request, line, params, meta)
+        self._calls[key] = self._bus.requester.open(self._server, asked, self)
+
+    def _receive_notification(self, note: Notification, line: bytes) -> None:
+        params = jsonrpc.params_of(note.members)
+        if note.method != eras.CANCELLED:
+            if self.era is Era.MODERN:
+                self._forward_notification(note.method, line)
+            return
+        key = jsonrpc.key_of(params.get("requestId"))
+        call = self._calls.pop(key, None) if key is not None else None
+        if call is not None:
+            self._bus.requester.cancel(call, jsonrpc.text_of(params, "reason") or "")
+
+    def _forward_notification(self, method: str, line: bytes) -> None:
+        """Send a notification of an extension to whoever takes it. There is no answer to it."""
+        subject = subjects.request(self._bus.prefix, self._server, subjects.tail(method))
+        block = headers.encode([(headers.METHOD, headers.safe(method))])
+        try:
+            self._bus.connection.publish(subject, line, headers=block)
+        except (BusError, McpnatsdError) as fault:
+            log.debug("notification not sent", extra={"method": method, "error": str(fault)})
+
+    # From the bus.
+
+    def receive_note(self, call: Call, line: bytes) -> None:
+        if self._output.too_slow:
+            self._give_up(call)
+        else:
+            self._output.write(line)
+
+    def receive_final(self, call: Call, line: bytes) -> None:
+        if self._output.too_slow:
+            self._give_up(call)
+            return
+        self._forget(call)
+        self._output.write(line)
+
+    def receive_end(self, call: Call) -> None:
+        """A subscription is over. The client was told if its server said so; tell it otherwise."""
+        self._forget(call)
+        if call.outgoing.method == eras.LISTEN and not call.told_end:
+            params = {"requestId": jsonrpc.value_of(call.outgoing.id), "reason": "it was lost"}
+            self._output.write(jsonrpc.notification(eras.CANCELLED, params))
+
+    def failed(self, call: Call, fault: McpnatsdError) -> None:
+        self._forget(call)
+        self._output.write(jsonrpc.error_of(call.outgoing.id, fault))
+
+    def _give_up(self, call: Call) -> None:
+        fault = Busy("this client does not read its answers; 32 MiB wait for it")
+        self._bus.requester.cancel(call, str(fault))
+        self.failed(call, fault)
+
+    def _forget(self, call: Call) -> None:
+        key = jsonrpc.key_of(call.outgoing.id)
+        if key is not None:
+            self._calls.pop(key, None)
+
+    @staticmethod
+    def now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,282 @@
+"""A legacy client's session, kept alive over instances that come and go.
+
+Lines pass through a tunnel byte for byte. What is remembered is only what a new instance must be
+told to be in the same state: the handshake, the log level, the subscriptions.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from msgspec import Raw
+
+from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.bus.tunnel_client import Tunnel
+from mcpnatsd.errors import BrokerAway, McpnatsdError, ProtocolError
+from mcpnatsd.frontends.output import Output
+from mcpnatsd.protocol import eras, jsonrpc, subjects
+from mcpnatsd.protocol.jsonrpc import Key, Message, Notification, Request, Response
+from mcpnatsd.protocol.outgoing import name_of
+from mcpnatsd.protocol.replay import REPLAY_ID, Replay
+
+log = logging.getLogger(__name__)
+
+HOLD_FOR: Final = 10.0
+"""Seconds that a request waits for NATS before it fails legibly."""
+
+REOPEN_PATIENCE: Final = 15.0
+"""Seconds for which a new instance is looked for, after one is gone."""
+
+REOPEN_PAUSES: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the first, second … attempt in a row to open the session anew."""
+
+
+class State(Enum):
+    NEW = auto()  # no `initialize` yet, or it failed
+    OPENING = auto()  # the client's own `initialize` is on its way
+    OPEN = auto()
+    REOPENING = auto()  # the handshake is replayed on a new instance
+    LOST = auto()  # between two attempts
+
+
+class _Held(NamedTuple):
+    line: bytes
+    tail: str
+    key: Key | None
+    at: float
+
+
+class LegacyClient:
+    """One client's session."""
+
+    def __init__(self, bus: ClientBus, server: str, output: Output) -> None:
+        self._bus = bus
+        self._server = server
+        self._output = output
+        self._state = State.NEW
+        self._tunnel: Tunnel | None = None
+        self._replay = Replay()
+        self._in_flight: dict[Key, Raw] = {}
+        self._held: deque[_Held] = deque()
+        self._attempts = 0
+        self._reopen_at = 0.0
+        self._unwatch = bus.connection.watch(on_up=self._flush_held, on_down=lambda: None)
+        self._unwatch_denied = bus.connection.watch_denied(self._denied)
+
+    @property
+    def active(self) -> bool:
+        """Whether the client has a session, or one is being opened."""
+        return self._state is not State.NEW
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def full(self) -> bool:
+        return self._tunnel is not None and self._tunnel.full
+
+    def receive(self, message: Message, line: bytes) -> None:
+        """Take a message of the client.
+
+        Raises:
+            RemoteProtocolError: It must name something and does not.
+        """
+        tail = _tail(message)
+        key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
+        if isinstance(message, Request) and key is not None:
+            self._in_flight[key] = message.id.copy()
+        if isinstance(message, Request | Notification):
+            self._replay.observe(message, line)
+            self._forget_cancelled(message)
+        if self._state is State.NEW:
+            self._open(line)
+            return
+        self._held.append(_Held(line, tail, key, self._now()))
+        self._flush_held()
+
+    def gone(self) -> None:
+        """End the session: the client is not there any more."""
+        self._unwatch()
+        self._unwatch_denied()
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._state = State.NEW
+
+    def tick(self, now: float) -> None:
+        """Keep the clocks."""
+        if self._tunnel is not None:
+            self._tunnel.hold(yes=self._output.too_slow)
+            self._tunnel.tick(now)
+        if not self._bus.connection.connected:
+            self._fail_overdue(now)
+        elif self._state is State.LOST and now >= self._reopen_at:
+            self._reopen()
+
+    # From the tunnel.
+
+    def receive_line(self, line: bytes) -> None:
+        """Take a line of the server."""
+        try:
+            message = jsonrpc.decode(line)
+        except ProtocolError as fault:
+            log.debug("line dropped", extra={"error": str(fault)})
+            return
+        if isinstance(message, Response):
+            key = jsonrpc.key_of(message.id)
+            if self._replay.is_ours(key):
+                self._replayed(key, message)
+                return
+            if not self._settle(key):
+                return  # answered or given up already
+            self._opened_if_first(message)
+        self._output.write(line)
+
+    def closed(self, fault: McpnatsdError, untaken: list[tuple[bytes, str]]) -> None:
+        """Learn that the tunnel is over: fail what may have run, keep what surely did not."""
+        self._tunnel = None
+        if self._state in (State.OPENING, State.NEW):
+            self._state = State.NEW
+            self._fail_in_flight(fault)
+            self._held.clear()
+            return
+        if self._state is State.REOPENING:
+            self._reopening_failed(fault)
+            return
+        log.warning("session lost; it is opened anew", extra={"reason": str(fault)})
+        self._keep_untaken(untaken)
+        self._fail_in_flight(fault)
+        self._lost()
+
+    def room(self) -> None:
+        """The window has room again: reading goes on by itself."""
+
+    # Opening.
+
+    def _open(self, line: bytes) -> None:
+        self._state = State.OPENING
+        self._start_tunnel(line, patience=0.0)
+
+    def _start_tunnel(self, initialize: bytes, *, patience: float) -> None:
+        bus = self._bus
+        self._tunnel = Tunnel(
+            bus.connection, bus.inbox, bus.prefix, self._server, self, patience=patience
+        )
+        self._tunnel.open(initialize)
+
+    def _opened_if_first(self, message: Response) -> None:
+        if self._state is not State.OPENING:
+            return
+        if message.is_error:
+            # The client may try again, or otherwise: the session never was.
+            self._state = State.NEW
+            if self._tunnel is not None:
+                self._tunnel.close()
+                self._tunnel = None
+            return
+        self._state = State.OPEN
+        self._flush_held()
+
+    def _lost(self) -> None:
+        self._state = State.LOST
+        pause = REOPEN_PAUSES[min(self._attempts, len(REOPEN_PAUSES) - 1)]
+        self._attempts += 1
+        self._reopen_at = self._now() + pause
+        if pause == 0.0:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        self._state = State.REOPENING
+        self._start_tunnel(self._replay.initialize(), patience=REOPEN_PATIENCE)
+
+    def _replayed(self, key: Key | None, response: Response) -> None:
+        """Go on with the replay; what its answers say is not the client's business."""
+        if key != REPLAY_ID or self._tunnel is None or self._state is not State.REOPENING:
+            return
+        if response.is_error:
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.close()
+            self._reopening_failed(jsonrpc.reported(jsonrpc.encode(response.members)))
+            return
+        for line, tail in self._replay.rest():
+            self._tunnel.send(line, tail)
+        log.warning("session opened anew", extra={"server": self._server})
+        self._state, self._attempts = State.OPEN, 0
+        self._flush_held()
+
+    def _reopening_failed(self, fault: McpnatsdError) -> None:
+        for held in self._held:
+            self._refuse(held.key, fault)
+        self._held.clear()
+        self._lost()
+
+    # What waits.
+
+    def _flush_held(self) -> None:
+        """Send what waited, in order, as far as there is a session to send it to."""
+        if self._state is State.LOST and self._held and self._bus.connection.connected:
+            self._reopen()
+        if self._state not in (State.OPEN, State.OPENING) or self._tunnel is None:
+            return
+        while self._held and self._bus.connection.connected:
+            held = self._held.popleft()
+            self._tunnel.send(held.line, held.tail)
+
+    def _fail_overdue(self, now: float) -> None:
+        """Answer requests that wait for NATS for too long. Notifications and answers are kept."""
+        fault = BrokerAway("NATS is not reachable; the request was not sent")
+        late = [held for held in self._held if held.key is not None and now - held.at >= HOLD_FOR]
+        for held in late:
+            self._held.remove(held)
+            self._refuse(held.key, fault)
+        tunnel = self._tunnel
+        if self._state is State.OPENING and tunnel is not None and tunnel.waits(now) >= HOLD_FOR:
+            tunnel.close()
+            self.closed(fault, [])
+
+    def _keep_untaken(self, untaken: list[tuple[bytes, str]]) -> None:
+        for line, tail in reversed(untaken):
+            message = jsonrpc.decode(line)
+            key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
+            if not self._replay.is_ours(key):
+                self._held.appendleft(_Held(line, tail, key, self._now()))
+
+    def _fail_in_flight(self, fault: McpnatsdError) -> None:
+        held = {one.key for one in self._held}
+        for key in [key for key in self._in_flight if key not in held]:
+            self._refuse(key, fault)
+
+    def _refuse(self, key: Key | None, fault: McpnatsdError) -> None:
+        raw = self._in_flight.pop(key, None) if key is not None else None
+        if raw is not None:
+            self._output.write(jsonrpc.error_of(raw, fault))
+
+    def _settle(self, key: Key | None) -> bool:
+        """Note an answer; say whether the client waits for it."""
+        return key is None or self._in_flight.pop(key, None) is not None
+
+    def _forget_cancelled(self, message: Request | Notification) -> None:
+        if message.method == eras.CANCELLED:
+            key = jsonrpc.key_of(jsonrpc.params_of(message.members).get("requestId"))
+            if key is not None:
+                self._in_flight.pop(key, None)
+
+    def _denied(self, kind: str, subject: str) -> None:
+        if self._tunnel is not None:
+            self._tunnel.denied(kind, subject)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _tail(message: Message) -> str:
+    if isinstance(message, Response):
+        return subjects.RESPONSE
+    if message.method not in subjects.NAMED:
+        return subjects.tail(message.method)
+    return subjects.tail(
+        message.method, name_of(message.method, jsonrpc.params_of(message.members))
+    )

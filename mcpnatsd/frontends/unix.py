@@ -1,0 +1,139 @@
+"""A unix socket where many clients at once reach one server of the bus.
+
+Each connection is one client, framed exactly as on stdio: one message a line.
+"""
+
+import asyncio
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.config.model import UnixEndpoint
+from mcpnatsd.errors import ConfigError
+from mcpnatsd.frontends.edge import Edge
+from mcpnatsd.frontends.line_client import LineClient
+from mcpnatsd.frontends.output import Output
+
+log = logging.getLogger(__name__)
+
+AFTER_EOF: Final = 30.0
+"""Seconds for which a client that closed its writing side still gets answers."""
+
+TICK: Final = 0.25
+
+
+class UnixFrontend:
+    """The listener of one endpoint."""
+
+    def __init__(self, endpoint: UnixEndpoint, bus: ClientBus) -> None:
+        self.endpoint = endpoint
+        self._bus = bus
+        self._clients: set[_SocketClient] = set()
+
+    @property
+    def clients(self) -> int:
+        return len(self._clients)
+
+    async def run(self) -> None:
+        """Listen until cancelled; the socket's file is gone afterwards.
+
+        Raises:
+            ConfigError: The path cannot be listened on.
+        """
+        path = Path(self.endpoint.path)
+        server = await self._listen(path)
+        log.info("endpoint open", extra={"unix": str(path), "server": self.endpoint.server})
+        try:
+            await self._tick_for_ever()
+        finally:
+            server.close()
+            for client in list(self._clients):
+                client.close()
+            path.unlink(missing_ok=True)
+
+    async def _listen(self, path: Path) -> asyncio.Server:
+        try:
+            _remove_stale(path)
+            old = os.umask(0o777 & ~self.endpoint.mode)
+            try:
+                return await asyncio.get_running_loop().create_unix_server(
+                    lambda: _SocketClient(self._bus, self.endpoint.server, self._clients), str(path)
+                )
+            finally:
+                os.umask(old)
+        except OSError as error:
+            raise ConfigError(f"endpoint {path} cannot be opened: {error.strerror}") from None
+
+    async def _tick_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK)
+            for client in list(self._clients):
+                client.tick(loop.time())
+
+
+class _SocketClient(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, bus: ClientBus, server: str, clients: "set[_SocketClient]") -> None:
+        self._bus = bus
+        self._server = server
+        self._clients = clients
+        self._transport: asyncio.Transport | None = None
+        self._client: LineClient | None = None
+        self._eof_at: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
+        edge = Edge(self._bus, self._server, Output(self._transport))  # type: ignore[arg-type]
+        self._client = LineClient(edge, self._pause)
+        self._clients.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._client is not None:
+            self._client.receive(data)
+
+    def eof_received(self) -> bool:
+        self._eof_at = asyncio.get_running_loop().time()
+        if self._client is not None:
+            self._client.receive_eof()
+        return True  # answers may still go out
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._clients.discard(self)
+        if self._client is not None:
+            self._client.edge.gone()
+
+    def tick(self, now: float) -> None:
+        if self._client is None:
+            return
+        self._client.tick(now)
+        if self._eof_at is None:
+            return
+        if not self._client.edge.busy or now - self._eof_at >= AFTER_EOF:
+            self.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _pause(self, yes: bool) -> None:  # noqa: FBT001
+        if self._transport is None or self._transport.is_closing():
+            return
+        if yes:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that a daemon which was killed left behind; nothing else."""
+    try:
+        if stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)

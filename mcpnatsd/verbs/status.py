@@ -1,0 +1,128 @@
+"""`mcpnatsd status`: what the daemon of this machine does, also while NATS is away."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mcpnatsd.daemon import runtime
+from mcpnatsd.errors import BackendError, BusError
+from mcpnatsd.verbs.terminal import clean, say, say_json, size, span, table
+
+TIMEOUT: Final = 10.0
+MOST_BYTES: Final = 16 * 1024 * 1024
+
+TITLES: Final = (
+    *("SERVER", "STATE", "ERA", "PID", "MEMORY"),
+    *("RESTARTS", "CALLS", "ERRORS", "IN-FLIGHT", "QUEUE"),
+)
+
+Status = Mapping[str, Any]
+
+
+class NoDaemon(BusError):
+    """None runs on this machine, as far as this user can see."""
+
+
+async def status(environ: Mapping[str, str], name: str | None, *, as_json: bool) -> int:
+    """Print what the daemon says of itself; 69 when there is none.
+
+    Raises:
+        NoDaemon: None runs here.
+        BackendError: One runs, but does not answer.
+    """
+    found = runtime.find_daemon(environ, name or environ.get("MCPNATSD_NAME") or None)
+    if found is None:
+        raise NoDaemon("no daemon runs here, or this user may not know it; start `mcpnatsd run`")
+    answer = await asked(found[0].with_suffix(".sock"), "status")
+    if as_json:
+        say_json(answer)
+    else:
+        say(clean(rendered(answer)))
+    return 0
+
+
+async def asked(socket: Path, verb: str) -> Status:
+    """Return a daemon's answer on its control socket.
+
+    Raises:
+        BackendError: It does not answer, or with nothing that makes sense.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            line = await _exchanged(socket, verb)
+        answer = json.loads(line)
+    except TimeoutError:
+        raise BackendError(f"the daemon at {socket} does not answer within {TIMEOUT:g} s") from None
+    except OSError as error:
+        raise BackendError(f"the daemon at {socket} cannot be asked: {error.strerror}") from None
+    except ValueError:
+        raise BackendError(f"the daemon at {socket} answered with what is not JSON") from None
+    if not isinstance(answer, dict):
+        raise BackendError(f"the daemon at {socket} answered with no object")
+    if isinstance(refusal := answer.get("error"), str):
+        raise BackendError(refusal)
+    return answer
+
+
+async def _exchanged(socket: Path, verb: str) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(socket), limit=MOST_BYTES)
+    try:
+        writer.write(json.dumps({"verb": verb}).encode() + b"\n")
+        await writer.drain()
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+def rendered(answer: Status) -> str:
+    """Return the page for people."""
+    servers, endpoints = answer.get("servers") or [], answer.get("endpoints") or []
+    sections = [_head(answer)]
+    if servers:
+        sections.append(table(TITLES, map(_row, servers)))
+    else:
+        sections.append("no servers are configured")
+    sections += _faults(servers)
+    if endpoints:
+        rows = (
+            [str(one.get("unix", "")), str(one.get("server", "")), str(one.get("clients", 0))]
+            for one in endpoints
+        )
+        sections.append(table(["ENDPOINT", "SERVER", "CLIENTS"], rows))
+    return "\n\n".join(sections)
+
+
+def _head(answer: Status) -> str:
+    nats = answer.get("nats") or {}
+    there = "connected" if nats.get("connected") else "away, trying again"
+    own = ", embedded" if nats.get("embedded") else ""
+    who = f"{answer.get('name', '')}: mcpnatsd {answer.get('version', '')}"
+    since = span(answer.get("uptime_seconds") or 0)
+    return (
+        f"{who}, pid {answer.get('pid', '')}, up {since}\n"
+        f"configuration: {answer.get('config', '')}\n"
+        f"NATS: {nats.get('url', '')} ({there}{own})"
+    )
+
+
+def _row(server: Status) -> list[str]:
+    processes = server.get("processes") or []
+    memory = sum(one.get("rss_bytes") or 0 for one in processes)
+    eras = server.get("eras") or []
+    return [
+        str(server.get("name", "")),
+        str(server.get("state", "")),
+        (eras if isinstance(eras, str) else ", ".join(eras)) or "-",
+        " ".join(str(one.get("pid", "")) for one in processes) or "-",
+        size(memory) if processes else "-",
+        *(str(server.get(key) or 0) for key in ("restarts", "calls", "errors")),
+        *(str(server.get(key) or 0) for key in ("in_flight", "queue")),
+    ]
+
+
+def _faults(servers: list[Status]) -> Iterator[str]:
+    lines = [f"{one.get('name')}: {one['error']}" for one in servers if one.get("error")]
+    if lines:
+        yield "\n".join(lines)

@@ -1,0 +1,6 @@
+"""A server that never reads its stdin and never says anything."""
+
+import signal
+
+while True:
+    signal.pause()

@@ -1,0 +1,51 @@
+"""Header blocks of a server's frames."""
+
+from mcpnatsd.protocol import frames, headers
+from mcpnatsd.protocol.frames import Blocks, Frame
+
+BLOCKS = Blocks("inst1")
+
+
+def test_the_only_frame_of_an_exchange_is_no_kind_of_frame() -> None:
+    """WIRE.md, "Frames": such a call is one message, and reads well in `nats req`."""
+    assert headers.parse(BLOCKS.final(1)) == {"Mcp-Instance": "inst1"}
+
+
+def test_the_block_of_an_only_frame_is_made_once() -> None:
+    assert BLOCKS.final(1) is BLOCKS.final(1)
+
+
+def test_a_final_frame_after_others_is_numbered() -> None:
+    assert headers.parse(BLOCKS.final(4)) == {"Mcp-Instance": "inst1", "Mcp-Seq": "4"}
+
+
+def test_every_frame_but_the_final_one_names_its_kind() -> None:
+    assert headers.parse(BLOCKS.note(1)) == {
+        "Mcp-Instance": "inst1",
+        "Mcp-Seq": "1",
+        "Mcp-Frame": "note",
+    }
+    assert headers.parse(BLOCKS.part(2, 3, 7)) == {
+        "Mcp-Instance": "inst1",
+        "Mcp-Seq": "2",
+        "Mcp-Frame": "part",
+        "Mcp-Part": "3/7",
+    }
+    assert headers.parse(BLOCKS.running(5))["Mcp-Frame"] == "running"
+
+
+def test_a_plain_frame_is_not_numbered_and_may_say_more() -> None:
+    block = BLOCKS.plain(Frame.UPLOAD, (headers.SUBJECT, "a.b"))
+
+    assert headers.parse(block) == {
+        "Mcp-Frame": "upload",
+        "Mcp-Instance": "inst1",
+        "Mcp-Subject": "a.b",
+    }
+
+
+def test_keep_alives_come_well_before_nats_ends_a_reply_path() -> None:
+    """WIRE.md, "Frames": two NATS defaults end it after two minutes of silence."""
+    assert frames.ALIVE_AFTER < 60
+    assert frames.LOST_AFTER >= 3 * frames.ALIVE_AFTER
+    assert frames.KEEP_FINALS > frames.LOST_AFTER
