@@ -18,6 +18,9 @@ from typing import Final
 
 from mcpnatsd.errors import ConfigError, UsageError
 
+OVERRIDE: Final = "MCPNATSD_RUNTIME_DIRECTORY"
+"""Names the only folder that counts, for a daemon and for its clients."""
+
 MOST_SOCKET_BYTES: Final = 103
 """Of a unix socket's path: 108 on Linux, 104 on macOS, each with a final NUL."""
 
@@ -65,11 +68,9 @@ def own_folder(environ: Mapping[str, str]) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be made: {error.strerror}; set RUNTIME_DIRECTORY"
-        ) from None
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}; set {OVERRIDE}") from None
     if not _is_trusted(folder):
-        raise ConfigError(f"{folder} is not ours alone; remove it, or set RUNTIME_DIRECTORY")
+        raise ConfigError(f"{folder} is not ours alone; remove it, or set {OVERRIDE}")
     return folder
 
 
@@ -83,7 +84,7 @@ def socket_path(folder: Path, name: str) -> Path:
     if len(os.fsencode(path)) > MOST_SOCKET_BYTES:
         raise ConfigError(
             f"{path} is too long for a unix socket ({MOST_SOCKET_BYTES} bytes); "
-            "set RUNTIME_DIRECTORY to a shorter one"
+            f"set {OVERRIDE} to a shorter one"
         )
     return path
 
@@ -136,7 +137,8 @@ def find_daemon(environ: Mapping[str, str], name: str | None) -> tuple[Path, Run
     """
     found = running_daemons(environ)
     if name is not None:
-        found = {path: one for path, one in found.items() if one.name == checked_name(name)}
+        checked_name(name)
+        found = {path: one for path, one in found.items() if one.name == name}
         if not found:
             raise UsageError(f"no daemon named {name!r} runs here, or this user may not know it")
     if len(found) > 1:
@@ -147,6 +149,8 @@ def find_daemon(environ: Mapping[str, str], name: str | None) -> tuple[Path, Run
 
 def _candidates(environ: Mapping[str, str]) -> list[Path]:
     """Return where files may be; a daemon uses the first."""
+    if only := environ.get(OVERRIDE):
+        return [Path(only)]
     folders = []
     if own := environ.get("RUNTIME_DIRECTORY"):
         folders.append(Path(own.split(":")[0]))  # systemd.exec: there may be several
@@ -197,7 +201,7 @@ def _lives(pid: object) -> bool:
         return False  # there is no daemon on Windows, and `kill(pid, 0)` would end something
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -33,7 +33,9 @@ def test_plain_ascii_stays_readable(value: str) -> None:
     assert headers.safe(value) == headers.plain(value) == value
 
 
-@pytest.mark.parametrize("value", ["", " x", "x ", "é", "a\r\nMcp-Wire: 2", "=?base64?eA==?=", "\x7f"])
+@pytest.mark.parametrize(
+    "value", ["", " x", "x ", "é", "a\r\nMcp-Wire: 2", "=?base64?eA==?=", "\x7f"]
+)
 def test_what_a_header_cannot_hold_is_base64(value: str) -> None:
     """2026-07-28, Streamable HTTP: non-ASCII or edge white space is `=?base64?…?=`."""
     assert headers.safe(value).startswith("=?base64?")

@@ -13,7 +13,11 @@ from mcpnatsd.protocol import jsonrpc
 from mcpnatsd.protocol.jsonrpc import Notification, Request, Response
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -137,7 +141,9 @@ def test_what_is_not_json_is_a_parse_error(line: bytes) -> None:
         jsonrpc.decode(line)
 
 
-@pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"])
+@pytest.mark.parametrize(
+    "text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"]
+)
 def test_what_is_not_utf_8_is_refused_wherever_it_stands(text: bytes) -> None:
     """Python servers replace such bytes: the caller would never learn what was called."""
     with pytest.raises(ParseError, match="UTF-8"):

@@ -53,7 +53,9 @@ def test_parts_are_small_enough_for_the_broker_and_for_others_to_pass(
     assert parts.part_bytes(max_payload) == each
 
 
-@pytest.mark.parametrize("position", ["1/3", "3/3", "0/3", "-1/3", "", "/3", "x", "02/3", "2 /3", "²/3"])
+@pytest.mark.parametrize(
+    "position", ["1/3", "3/3", "0/3", "-1/3", "", "/3", "x", "02/3", "2 /3", "²/3"]
+)
 def test_a_part_that_is_not_the_next_one_is_refused(position: str) -> None:
     assembler = Assembler(100)
     assembler.receive("1/3", b"a")

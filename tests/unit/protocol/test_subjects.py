@@ -36,7 +36,9 @@ def test_a_subject_fits_in_a_line_of_nats(method: str, name: str, times: int) ->
     assert len(subjects.tail(method * times, name * times)) < 800
 
 
-@pytest.mark.parametrize("evil", ["x\r\nPUB a 0\r\n", "x y", "x\ty", "*", ">", "a.>", "a.*.b", "\0"])
+@pytest.mark.parametrize(
+    "evil", ["x\r\nPUB a 0\r\n", "x y", "x\ty", "*", ">", "a.>", "a.*.b", "\0"]
+)
 def test_no_method_or_name_injects_a_command_or_a_wildcard(evil: str) -> None:
     for tail in (
         subjects.tail(evil),
