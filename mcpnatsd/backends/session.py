@@ -58,6 +58,9 @@ class LegacySession:
         self._early: list[bytes] = []
         self._over = asyncio.Event()
         self._initialized = False
+        self.fault: str | None = None
+        """Why it could not start, or not go on; None when its client left."""
+
         self._started_at = self._line_at = self._now()
 
     async def run(self) -> None:
@@ -160,6 +163,7 @@ class LegacySession:
 
     def _end(self, fault: McpnatsdError) -> None:
         """Answer everyone who waits, then close the tunnel with the reason."""
+        self.fault = str(fault)
         self._fail(self.ledger.server_gone(), fault)
         self._tunnel.close(fault)
         self._over.set()

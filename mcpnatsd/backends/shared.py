@@ -122,6 +122,15 @@ class Shared:
         if self.process is not None and self.lifecycle.state is State.READY:
             self.process.write(line)
 
+    async def run_once(self) -> None:
+        """Run until nobody wants the process any more, for a client that has it to itself."""
+        try:
+            while self._wanted.is_set():
+                await self._wait_until_due()
+                await self._live()
+        finally:
+            await self._stop(ProcessDied(f"server {self._config.name!r} is being stopped"))
+
     async def run(self) -> None:
         """Start the process whenever it is wanted, until cancelled."""
         try:
@@ -179,8 +188,8 @@ class Shared:
     # One life.
 
     async def _wait_until_due(self) -> None:
-        while (due := self.lifecycle.start_at) is not None and due > self._now():
-            await asyncio.sleep(due - self._now())
+        if self.lifecycle.start_at is not None:
+            await asyncio.sleep(max(0.0, self.lifecycle.start_at - self._now()))
 
     async def _live(self) -> None:
         self._ended.clear()

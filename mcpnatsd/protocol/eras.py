@@ -117,7 +117,8 @@ def verdict_of_discover(response: Response) -> Verdict:
     """
     if response.is_error:
         code, supported = _error_of(response)
-        return Verdict(modern=code in MODERN_ERRORS, revisions=supported)
+        modern = code in MODERN_ERRORS
+        return Verdict(modern=modern, legacy=None if modern else True, revisions=supported)
     result = jsonrpc.object_of(response.members, "result")
     revisions = _texts(result.get("supportedVersions"))
     info = jsonrpc.object_of(jsonrpc.object_of(result, META), SERVER_INFO)
@@ -163,8 +164,9 @@ def mismatch(server: str, verdict: Verdict, requested: str) -> EraMismatch:
     """Return the error that names what both sides speak."""
     era = Era.LEGACY if requested in LEGACY_REVISIONS else Era.MODERN
     theirs = verdict.revisions or (LEGACY_REVISIONS if era is Era.MODERN else MODERN_REVISIONS)
+    either = ", ".join(theirs) if verdict.revisions else f"{theirs[0]} or older"
     return EraMismatch(
-        f"server {server!r} speaks MCP {', '.join(theirs)}, this client asks for {requested}; "
+        f"server {server!r} speaks MCP {either}, this client asks for {requested}; "
         "use a client or a server of the other's era",
         supported=theirs,
         requested=requested,

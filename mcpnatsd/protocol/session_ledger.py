@@ -4,11 +4,16 @@ A session's lines pass byte for byte. The ledger only reads along, so that when 
 or stays silent, every request that waits is told so, once.
 """
 
+import re
+from typing import Final
+
 import msgspec
 from msgspec import Raw
 
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Key, Message, Notification, Request, Response
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 
 
 class Asked(msgspec.Struct):
@@ -68,4 +73,4 @@ class Ledger:
 def _twin(key: Key) -> Key:
     if isinstance(key, int):
         return str(key)
-    return int(key) if key.lstrip("-").isdecimal() else key
+    return int(key) if _NUMBER.fullmatch(key) else key

@@ -1,5 +1,6 @@
 """`mcpnatsd info SERVER`: what a server offers, as it says itself."""
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -28,10 +29,11 @@ async def info(settings: ClientSettings, server: str, *, as_json: bool) -> int:
     """Print all that can be known of a server."""
     checked_server(server)
     async with open_session(settings) as bus:
-        found = await survey(bus.connection, bus.inbox, prefix=bus.prefix, server=server)
         with Waiting(f"mcpnatsd: waiting for {server} to start"):
             async with open_client(bus, server) as client:
-                card = described(server, found, client) | await _lists(client)
+                lists = await _lists(client)
+        found = await survey(bus.connection, bus.inbox, prefix=bus.prefix, server=server)
+        card = described(server, found, client) | lists
     if as_json:
         say_json(card)
     else:
@@ -124,7 +126,7 @@ def _argument(name: str, schema: Result, *, needed: bool) -> str:
     if not needed:
         facts.append("optional")
     if "default" in schema:
-        facts.append(f"default {schema['default']!r}")
+        facts.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
     said = " ".join(str(schema.get("description") or schema.get("title") or "").split())
     return f"{name} ({', '.join(facts)})" + (f": {_shortened(said)}" if said else "")
 

@@ -81,7 +81,7 @@ def test_what_the_server_must_not_see_is_refused_before_a_byte_is_sent() -> None
     taken = store()
     taken.offer(announcement("100, 1"), 0.0)
 
-    with pytest.raises(TooLarge, match="101 bytes.*100 bytes.*'git'"):
+    with pytest.raises(TooLarge, match=r"101 bytes.*100 bytes.*'git'"):
         taken.offer(announcement("101, 1", OTHER), 0.0)
 
 

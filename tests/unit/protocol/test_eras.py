@@ -63,8 +63,16 @@ def test_any_other_error_means_legacy(code: object) -> None:
 
 @pytest.mark.parametrize(
     "result",
-    [{}, [], "x", None, {"supportedVersions": ["2027-01-01"]}, {"supportedVersions": "2026-07-28"}]
-    + [{"supportedVersions": [2026]}, {"supportedVersions": {"2026-07-28": 1}}],
+    [
+        {},
+        [],
+        "x",
+        None,
+        {"supportedVersions": ["2027-01-01"]},
+        {"supportedVersions": "2026-07-28"},
+        {"supportedVersions": [2026]},
+        {"supportedVersions": {"2026-07-28": 1}},
+    ],
 )
 def test_a_result_without_a_revision_of_ours_is_not_modern(result: object) -> None:
     assert eras.verdict_of_discover(response(result=result)).modern is False
