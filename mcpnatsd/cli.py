@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = Path("/etc/mcpnatsd.yaml")
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
+IO_ERROR: Final = 74  # EX_IOERR
 
 _EXAMPLES: Final = """\
 examples:
@@ -73,13 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more at its end, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        sys.stderr.write(f"mcpnatsd: {_printable(str(error))}\n")
+        return IO_ERROR
 
 
 def _run(argv: list[str]) -> int:
     parser = _parser()
     _suggest_verb(argv)
     try:
-        args = parser.parse_args(argv)
+        args = _parsed(parser, argv)
     except SystemExit as done:  # --help, after it was printed
         return done.code if isinstance(done.code, int) else 0
     if args.version:
@@ -88,6 +92,16 @@ def _run(argv: list[str]) -> int:
         parser.print_help(sys.stderr)
         return UsageError.exit_code
     return _VERBS[args.verb](args)
+
+
+def _parsed(parser: _Parser, argv: list[str]) -> Arguments:
+    """Parse, with flags anywhere among the arguments of a tool: argparse wants those in one run."""
+    args, rest = parser.parse_known_args(argv)
+    if rest and (args.verb != "call" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.arguments += rest
+    return args
 
 
 def _suggest_verb(argv: list[str]) -> None:

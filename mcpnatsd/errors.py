@@ -3,6 +3,7 @@
 McpnatsdError
 ├── UsageError                the command line is wrong
 ├── Reported                  an error that came over the wire, passed on as it is
+├── NoDaemon                  none runs on this machine, or it does not answer
 ├── ConfigError               the file is wrong; nothing was changed
 ├── ProtocolError
 │   ├── LocalProtocolError    we misused the core: a bug of ours
@@ -67,6 +68,10 @@ class Reported(McpnatsdError):
     @property
     def data(self) -> Mapping[str, object] | None:
         return self._data
+
+
+class NoDaemon(McpnatsdError):
+    exit_code = 69  # EX_UNAVAILABLE
 
 
 class ConfigError(McpnatsdError):

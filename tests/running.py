@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -214,6 +215,45 @@ async def shim(folder: Path, name: str, *arguments: str, **extra_environment: st
     return Shim(process, folder)
 
 
+class SocketClient(Shim):
+    """The same raw client on a connection of its own, with no process in between."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.log: list[str] = []
+        self.notes: list[dict[str, Any]] = []
+        self.unasked: list[dict[str, Any]] = []
+        self._last = 0
+
+    def write(self, line: bytes | dict[str, Any]) -> None:
+        self.writer.write(line if isinstance(line, bytes) else encoded(line))
+
+    async def read(self, bound: float = BOUND) -> dict[str, Any]:
+        async with asyncio.timeout(bound):
+            line = await self.reader.readline()
+        assert line, "the connection ended"
+        message = json.loads(line)
+        assert isinstance(message, dict)
+        return message
+
+    def abort(self) -> None:
+        """Vanish as a client that was killed does."""
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        self.abort()
+
+
+async def socket_client(path: Path | str) -> SocketClient:
+    """Connect to an endpoint's unix socket."""
+    return SocketClient(*await asyncio.open_unix_connection(str(path), limit=1 << 25))
+
+
+def connect_command(folder: Path, name: str, *arguments: str) -> list[str]:
+    """Return the command of a shim as a host's file has it, for the daemon in that folder."""
+    return ["env", f"RUNTIME_DIRECTORY={folder / 'run'}", PROGRAM, "connect", name, *arguments]
+
+
 def text_of(response: dict[str, Any]) -> str:
     """Return the text of a tool's result."""
     assert "result" in response, response
@@ -240,6 +280,28 @@ async def command(folder: Path, *arguments: str, code: int = 0, bound: float = 6
         out, err = await process.communicate()
     assert process.returncode == code, (process.returncode, out, err)
     return (out if code == 0 else err).decode()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A verb that has run to its end."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def verb(folder: Path, *arguments: str, bound: float = 60.0, **extra: str) -> Ended:
+    """Run a verb to its end; return all it said. `extra` is added to its environment."""
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, *arguments, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**environment(folder), **extra},
+    )  # fmt: skip
+    async with asyncio.timeout(bound):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
 
 
 def encoded(message: dict[str, Any]) -> bytes:

@@ -21,11 +21,12 @@ from mcpnatsd.backends.session import LegacySession
 from mcpnatsd.backends.shared import Shared
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.directory import survey
+from mcpnatsd.bus.finals import Finals
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.responder import Address, Responder
 from mcpnatsd.bus.served import Served
 from mcpnatsd.bus.tunnel_server import ServedTunnel, ServedTunnels
-from mcpnatsd.config.model import ServerConfig, Start
+from mcpnatsd.config.model import Isolation, ServerConfig, Start
 from mcpnatsd.errors import BrokerAway, InstanceLost, McpnatsdError, Outcome
 from mcpnatsd.protocol import discovery, eras, jsonrpc, subjects
 from mcpnatsd.protocol.discovery import Description
@@ -47,6 +48,9 @@ class Place:
     version: str
     """Of this program."""
 
+    finals: Finals
+    """Kept for all servers of this process together."""
+
 
 class Bridge:
     """One server: started when it is wanted, found by everybody."""
@@ -65,20 +69,23 @@ class Bridge:
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         self._modern = Modern(config, launcher, self.catalogue, self, place.version)
+        self._tunnels = ServedTunnels(
+            place.connection, line_bytes=config.limits.line_bytes, instance=place.instance
+        )
+        self._tunnels.on_open = self._open_session
         self.responder = Responder(
             place.connection,
             place.inbox,
             Address(place.prefix, config.name, place.instance),
             backend=self,
+            finals=place.finals,
             line_bytes=config.limits.line_bytes,
             version=place.version,
             on_tunnel=self._tunnels.receive,
             on_done=self._record,
         )
-        self._tunnels = ServedTunnels(
-            place.connection, line_bytes=config.limits.line_bytes, blocks=self.responder.blocks
-        )
-        self._tunnels.on_open = self._open_session
+
+        self.responder.blocks.pin(yes=config.isolation is Isolation.SESSION)
 
     @property
     def shared(self) -> list[Shared]:
@@ -113,6 +120,7 @@ class Bridge:
     async def drain(self) -> None:
         """Leave the queue group, finish what is open, and let sessions go elsewhere."""
         self.draining = True
+        self.responder.blocks.pin(yes=False)
         self._publish_event("down")
         self.responder.leave()
         try:

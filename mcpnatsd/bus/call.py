@@ -55,6 +55,7 @@ class Call:
     __slots__ = (
         "_assembler",
         "_requester",
+        "asked_again",
         "asked_since",
         "heard_at",
         "instance",
@@ -87,6 +88,7 @@ class Call:
         self.pinned: str | None = None
         self.replies: list[str] = []
         self.seq = 0
+        self.asked_again = False
         self.told_end = False
         """Whether a frame told of a subscription's end, so that the client knows already."""
 
@@ -116,10 +118,12 @@ class Call:
         frame = found.get(headers.FRAME)
         if frame is None:
             self._count(found)
-            self._requester.finish(self, self._whole(body))
+            self._take_final(found, body)
         elif frame == Frame.NOTE:
             self._count(found)
-            self.owner.receive_note(self, self._whole(body))
+            whole = self._whole(found, body)
+            if whole is not None:
+                self.owner.receive_note(self, whole)
         elif frame == Frame.PART:
             self._count(found)
             self._take_part(found, body)
@@ -128,7 +132,7 @@ class Call:
 
     def _receive_control(self, frame: str, found: dict[str, str], reply: bytes) -> None:
         if frame == Frame.ALIVE:
-            self._requester.answer_alive(self, reply.decode())
+            self._requester.answer_alive(self, reply.decode("latin-1"))
         elif frame == Frame.RUNNING:
             self._requester.still_running(self, headers.number(found, headers.SEQ) or 0)
         elif frame == Frame.UPLOAD:
@@ -140,19 +144,33 @@ class Call:
         """Notice frames that NATS dropped (WIRE.md, "Frames": `allow_responses`)."""
         seq = headers.number(found, headers.SEQ) or 1
         if seq > self.seq + 1:
-            self._requester.frames_lost(self, seq - self.seq - 1)
             self._assembler = None
+            self._requester.frames_lost(self, seq - self.seq - 1)
         self.seq = seq
 
     def _take_part(self, found: dict[str, str], piece: bytes) -> None:
-        if self._assembler is None:
+        position = found.get(headers.PART, "")
+        if position.startswith("1/"):
             self._assembler = Assembler(MOST_BYTES)
-        self._assembler.receive(found.get(headers.PART, ""), piece)
+        if self._assembler is not None:
+            self._assembler.receive(position, piece)
+        # Otherwise an earlier part was lost, and with it the frame.
 
-    def _whole(self, body: bytes) -> bytes:
-        if self._assembler is None:
+    def _take_final(self, found: dict[str, str], body: bytes) -> None:
+        whole = self._whole(found, body)
+        if whole is None:
+            self._requester.final_incomplete(self)
+        else:
+            self._requester.finish(self, whole, pin=headers.PIN in found)
+
+    def _whole(self, found: dict[str, str], body: bytes) -> bytes | None:
+        """Return a frame's whole body; None when a part of it was lost."""
+        position = found.get(headers.PART)
+        if position is None:
             return body
         assembler, self._assembler = self._assembler, None
+        if assembler is None:
+            return None if position != "1/1" else body
         return assembler.finish(body)
 
 

@@ -163,7 +163,9 @@ class Connection:
         return BrokerAway(f"NATS is away at {urls}: {reason}")
 
     def _went_up(self) -> None:
-        log.info("NATS is up", extra={"url": self.url})
+        # Whoever was told of the loss is told of its end: the shim says nothing below a warning.
+        level = logging.WARNING if self._away_said else logging.INFO
+        log.log(level, "NATS is up", extra={"url": self.url})
         self._away_said = self._refusal_said = False
         if not self._first.done():
             self._first.set_result(None)

@@ -9,6 +9,9 @@ MOST_REFUSED: Final = 10_000
 """Calls remembered that must not start any more; the oldest is forgotten first."""
 
 
+_OVERHEAD: Final = 400  # bytes that an entry takes beside its line, as measured
+
+
 class Kept(NamedTuple):
     """A final response, and the number of the frame before it."""
 
@@ -31,7 +34,7 @@ class Finals:
 
     def keep(self, call: str, line: bytes, *, seq: int, user: bytes, now: float) -> None:
         before = self._kept.pop(call, None)  # a caller may use its token again
-        self._bytes += len(line) - (len(before.line) if before else 0)
+        self._bytes += _cost(line) - (_cost(before.line) if before else 0)
         self._kept[call] = Kept(line, seq, user, now + frames.KEEP_FINALS)
         while self._bytes > frames.KEEP_FINALS_BYTES:
             self._drop_oldest()
@@ -66,4 +69,8 @@ class Finals:
 
     def _drop_oldest(self) -> None:
         _, kept = self._kept.popitem(last=False)
-        self._bytes -= len(kept.line)
+        self._bytes -= _cost(kept.line)
+
+
+def _cost(line: bytes) -> int:
+    return len(line) + _OVERHEAD

@@ -12,7 +12,7 @@ def send(
     blocks: Blocks,
     reply: str,
     line: bytes,
-    block: Callable[[int], bytes],
+    block: Callable[[int, str], bytes],
     seq: int,
 ) -> int:
     """Publish a frame whose number follows `seq`; return the last number used.
@@ -22,10 +22,10 @@ def send(
     """
     most = connection.max_payload
     if parts.fits(len(line), most):
-        connection.publish(reply, line, headers=block(seq + 1))
+        connection.publish(reply, line, headers=block(seq + 1, ""))
         return seq + 1
     for number, many, piece in parts.cut(line, parts.part_bytes(most)):
         seq += 1
-        head = block(seq) if number == many else blocks.part(seq, number, many)
-        connection.publish(reply, piece, headers=head)
+        make = block if number == many else blocks.part
+        connection.publish(reply, piece, headers=make(seq, f"{number}/{many}"))
     return seq

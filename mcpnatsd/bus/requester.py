@@ -55,6 +55,9 @@ class Requester:
         self._calls: set[Call] = set()
         self._affinity = Affinity()
         self._known: set[str] = set()
+        self._pins: dict[tuple[str, str], str] = {}
+        """Instances that hold a process of a client's own (`isolation: session`)."""
+
         self._up_at = -GRACE
         self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
         connection.watch_denied(self._on_denied)
@@ -100,7 +103,21 @@ class Requester:
         call.heard_at = self._now()
         self._known.add(call.server)
 
-    def finish(self, call: Call, line: bytes) -> None:
+    def final_incomplete(self, call: Call) -> None:
+        """Ask once more for a final response of which a part was lost: it is kept a minute."""
+        if call.asked_again:
+            text = f"parts of the answer of {call.server!r} were lost on the way, twice; it did run"
+            self.fail(call, InstanceLost(text))
+            return
+        call.asked_again = True
+        call.phase, call.asked_since = Phase.ASKING, self._now()
+        self._ask(call)
+
+    def finish(self, call: Call, line: bytes, *, pin: bool) -> None:
+        if pin:
+            self._pins[call.owner.edge, call.server] = call.instance
+        elif self._pins:
+            self._pins.pop((call.owner.edge, call.server), None)
         state = affinity_of_result(line)
         if state is not None:
             self._affinity.remember(state, call.instance)
@@ -123,6 +140,11 @@ class Requester:
         if status != headers.NO_RESPONDERS or call.seq or call.phase is not Phase.SENT:
             return
         now = self._now()
+        if call.pinned and call.outgoing.affinity is None:
+            call.pinned = None
+            self._pins.pop((call.owner.edge, call.server), None)
+            self._send(call)
+            return
         if now - self._up_at < GRACE and call.server in self._known and call.pinned is None:
             call.refused_at = now  # whoever serves it may be on the way back
             return
@@ -199,6 +221,8 @@ class Requester:
         outgoing, server = call.outgoing, call.server
         if outgoing.affinity is not None:
             call.pinned = self._affinity.instance_of(outgoing.affinity)
+        elif self._pins:
+            call.pinned = self._pins.get((call.owner.edge, server))
         if call.pinned:
             token = secrets.token_hex(16)
             return subjects.pinned(self.prefix, server, call.pinned, token, outgoing.tail)

@@ -59,6 +59,7 @@ class Responder:
         address: Address,
         *,
         backend: Backend,
+        finals: Finals,
         line_bytes: int,
         version: str,
         on_tunnel: OnTunnel,
@@ -75,7 +76,7 @@ class Responder:
         self._served: dict[str, Served] = {}
         self._single: set[Served] = set()
         """Exchanges of callers without `Mcp-Wire`: they can neither cancel nor ask."""
-        self._finals = Finals()
+        self._finals = finals
         self._uploads = Uploads(line_bytes, address.server)
         self._subs: list[int] = []
         self._queue_sub: int | None = None

@@ -127,7 +127,7 @@ class Served:
         if "" not in headers.parse_again(block):
             self.heard_at = self._desk.now()
 
-    def _send(self, line: bytes, block: Callable[[int], bytes]) -> None:
+    def _send(self, line: bytes, block: Callable[[int, str], bytes]) -> None:
         desk = self._desk
         if not self.reply:
             return

@@ -166,10 +166,10 @@ class ServedTunnel:
 class ServedTunnels:
     """The tunnels of one server on one instance."""
 
-    def __init__(self, connection: Connection, *, line_bytes: int, blocks: Blocks) -> None:
+    def __init__(self, connection: Connection, *, line_bytes: int, instance: str) -> None:
         self._connection = connection
         self._line_bytes = line_bytes
-        self._blocks = blocks
+        self._blocks = Blocks(instance)
         self._tunnels: dict[str, ServedTunnel] = {}
         self._unwatch = connection.watch(on_up=self._on_up, on_down=lambda: None)
         self.on_open: Callable[[ServedTunnel], Session] | None = None
@@ -212,7 +212,11 @@ class ServedTunnels:
         if known is not None and known.user == incoming.user:
             known.opened(self._blocks)
             return
-        if known is not None or len(token) != len("0" * 32) or not token.isalnum():
+        if (
+            known is not None
+            or len(token) != len("0" * 32)
+            or not (token.isascii() and token.isalnum())
+        ):
             raise RemoteProtocolError(f"{headers.TUNNEL} must be 128 random bits in hex")
         if not incoming.reply or self.on_open is None:
             raise RemoteProtocolError("a tunnel needs a reply subject")

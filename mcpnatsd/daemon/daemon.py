@@ -25,6 +25,7 @@ from mcpnatsd.backends.reaper import Reaper, open_reaper
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import Connection, masked, open_connection
+from mcpnatsd.bus.finals import Finals
 from mcpnatsd.bus.service import ServiceResponder
 from mcpnatsd.config.load import load
 from mcpnatsd.config.model import Config, NatsConfig
@@ -122,7 +123,7 @@ class Daemon:
     async def _serve(self, reaper: Reaper, connection: Connection, prefix: Prefix) -> None:
         bus = await client_bus(connection, prefix)
         service = ServiceResponder(connection)
-        place = Place(connection, bus.inbox, prefix, self.instance, self.version)
+        place = Place(connection, bus.inbox, prefix, self.instance, self.version, Finals())
         launcher, recall = Launcher(reaper), Recall(state_folder(os.environ))
         self.bridges = [
             Bridge(config, place, launcher, recall) for config in self.config.servers.values()

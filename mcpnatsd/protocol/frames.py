@@ -42,26 +42,38 @@ class Blocks:
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
-        self.only_final: Final = headers.encode([(headers.INSTANCE, instance)])
+        self._pin: tuple[tuple[str, str], ...] = ()
+        self._only_final = headers.encode([(headers.INSTANCE, instance)])
 
-    def final(self, seq: int) -> bytes:
-        """Return the block of a final response; the first frame of an exchange has number 1."""
-        return self.only_final if seq == 1 else self._numbered(seq)
+    def pin(self, *, yes: bool) -> None:
+        """Have clients send all that follows to this instance, or to any again."""
+        self._pin = ((headers.PIN, "1"),) if yes else ()
+        self._only_final = headers.encode([(headers.INSTANCE, self._instance), *self._pin])
 
-    def note(self, seq: int) -> bytes:
-        return self._numbered(seq, (headers.FRAME, Frame.NOTE))
+    def final(self, seq: int, part: str = "") -> bytes:
+        """Return the block of a final response; the first frame of an exchange has number 1.
 
-    def part(self, seq: int, number: int, many: int) -> bytes:
-        pair = (headers.PART, f"{number}/{many}")
-        return self._numbered(seq, (headers.FRAME, Frame.PART), pair)
+        `part` is set on the last piece of a frame that came in parts, such as `7/7`.
+        """
+        if seq == 1 and not part:
+            return self._only_final
+        return self._numbered(seq, part, *self._pin)
+
+    def note(self, seq: int, part: str = "") -> bytes:
+        return self._numbered(seq, part, (headers.FRAME, Frame.NOTE))
+
+    def part(self, seq: int, part: str) -> bytes:
+        return self._numbered(seq, part, (headers.FRAME, Frame.PART))
 
     def running(self, seq: int) -> bytes:
-        return self._numbered(seq, (headers.FRAME, Frame.RUNNING))
+        return self._numbered(seq, "", (headers.FRAME, Frame.RUNNING))
 
     def plain(self, frame: Frame, *more: tuple[str, str]) -> bytes:
         pairs = [(headers.FRAME, str(frame)), (headers.INSTANCE, self._instance), *more]
         return headers.encode(pairs)
 
-    def _numbered(self, seq: int, *more: tuple[str, str]) -> bytes:
+    def _numbered(self, seq: int, part: str, *more: tuple[str, str]) -> bytes:
         pairs = [(headers.INSTANCE, self._instance), (headers.SEQ, str(seq)), *more]
+        if part:
+            pairs.append((headers.PART, part))
         return headers.encode(pairs)

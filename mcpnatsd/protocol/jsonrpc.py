@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 import msgspec
-from msgspec import Raw as Raw
+from msgspec import Raw
 
 from mcpnatsd.errors import McpnatsdError, ParseError, RemoteProtocolError, Reported
 

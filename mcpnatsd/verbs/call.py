@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.errors import CallTimeout, Reported, UsageError
+from mcpnatsd.log import escaped
 from mcpnatsd.protocol import eras
 from mcpnatsd.verbs import arguments
 from mcpnatsd.verbs.client import Client, Result, open_client
 from mcpnatsd.verbs.session import checked_server, open_session
 from mcpnatsd.verbs.settings import ClientSettings
-from mcpnatsd.verbs.terminal import Waiting, clean, clean_for, complain, dumped, say, say_json, size
+from mcpnatsd.verbs.terminal import Waiting, clean_for, complain, dumped, say, say_json, size
 
 DEFAULT_TIMEOUT: Final = 600.0
 """Seconds; the daemon's own `call_timeout` is the same."""
@@ -122,7 +123,7 @@ def progress_line(params: Mapping[str, Any]) -> str:
     """Return what to show of a progress notification: `3/10 resolving`."""
     total, message = params.get("total"), str(params.get("message") or "")
     done = f"{params.get('progress', '')}" + ("" if total is None else f"/{total}")
-    return clean(f"{done} {message}".strip())
+    return escaped(f"{done} {message}".strip())
 
 
 def input_required(result: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcpnatsd.daemon import runtime
-from mcpnatsd.errors import BackendError, BusError
+from mcpnatsd.errors import NoDaemon
 from mcpnatsd.verbs.terminal import clean, say, say_json, size, span, table
 
 TIMEOUT: Final = 10.0
@@ -21,16 +21,11 @@ TITLES: Final = (
 Status = Mapping[str, Any]
 
 
-class NoDaemon(BusError):
-    """None runs on this machine, as far as this user can see."""
-
-
 async def status(environ: Mapping[str, str], name: str | None, *, as_json: bool) -> int:
     """Print what the daemon says of itself; 69 when there is none.
 
     Raises:
-        NoDaemon: None runs here.
-        BackendError: One runs, but does not answer.
+        NoDaemon: None runs here, or it does not answer.
     """
     found = runtime.find_daemon(environ, name or environ.get("MCPNATSD_NAME") or None)
     if found is None:
@@ -47,22 +42,22 @@ async def asked(socket: Path, verb: str) -> Status:
     """Return a daemon's answer on its control socket.
 
     Raises:
-        BackendError: It does not answer, or with nothing that makes sense.
+        NoDaemon: It does not answer, or with nothing that makes sense.
     """
     try:
         async with asyncio.timeout(TIMEOUT):
             line = await _exchanged(socket, verb)
         answer = json.loads(line)
     except TimeoutError:
-        raise BackendError(f"the daemon at {socket} does not answer within {TIMEOUT:g} s") from None
+        raise NoDaemon(f"the daemon at {socket} does not answer within {TIMEOUT:g} s") from None
     except OSError as error:
-        raise BackendError(f"the daemon at {socket} cannot be asked: {error.strerror}") from None
+        raise NoDaemon(f"the daemon at {socket} cannot be asked: {error.strerror}") from None
     except ValueError:
-        raise BackendError(f"the daemon at {socket} answered with what is not JSON") from None
+        raise NoDaemon(f"the daemon at {socket} answered with what is not JSON") from None
     if not isinstance(answer, dict):
-        raise BackendError(f"the daemon at {socket} answered with no object")
+        raise NoDaemon(f"the daemon at {socket} answered with no object")
     if isinstance(refusal := answer.get("error"), str):
-        raise BackendError(refusal)
+        raise NoDaemon(refusal)
     return answer
 
 

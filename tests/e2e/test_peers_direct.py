@@ -29,7 +29,7 @@ def check(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize("server", SMALL)
 @pytest.mark.parametrize("client", SMALL)
 def test_a_legacy_pair_works(client: str, server: str) -> None:
-    found = peers.play(client, peers.command_of(server), "--mode", "legacy")
+    found = peers.direct(client, server, "legacy")
 
     check(found)
     assert found["protocol"] == "2025-11-25"
@@ -38,7 +38,7 @@ def test_a_legacy_pair_works(client: str, server: str) -> None:
 @pytest.mark.parametrize("server", DUAL_ERA)
 @pytest.mark.parametrize("client", DUAL_ERA)
 def test_a_modern_pair_works(client: str, server: str) -> None:
-    found = peers.play(client, peers.command_of(server), "--mode", "modern")
+    found = peers.direct(client, server, "modern")
 
     check(found)
     assert found["protocol"] == peers.MODERN
@@ -47,7 +47,7 @@ def test_a_modern_pair_works(client: str, server: str) -> None:
 @pytest.mark.parametrize("client", DUAL_ERA)
 @pytest.mark.parametrize(("server", "protocol"), [("ts1", "2025-11-25"), ("ts2", peers.MODERN)])
 def test_auto_finds_the_servers_era(client: str, server: str, protocol: str) -> None:
-    found = peers.play(client, peers.command_of(server), "--mode", "auto")
+    found = peers.direct(client, server, "auto")
 
     check(found)
     assert found["protocol"] == protocol

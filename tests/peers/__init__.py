@@ -3,6 +3,7 @@
 `install.py` puts them below `.cache/`; nothing here installs, and a peer that is missing fails.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -97,3 +98,9 @@ def play(client: str, server: Sequence[str], *options: str, bound: float = 60) -
     )
     assert done.returncode == 0, f"{client} ended with {done.returncode}:\n{done.stderr[-4000:]}"
     return findings(done.stdout)
+
+
+@functools.cache
+def direct(client: str, server: str, mode: str) -> dict[str, Any]:
+    """Return what a client finds at one of the small servers without us; played once a session."""
+    return play(client, command_of(server), "--mode", mode)

@@ -1,0 +1,113 @@
+"""The ways from a client to the server, each measured alike."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench.client import BOUND, Client, Era, Failed, within
+
+NATSPY = [sys.executable, str(Path(__file__).with_name("natspy.py"))]
+
+
+class Way(Protocol):
+    """Something that takes calls."""
+
+    def sequential(self, seconds: float) -> list[float]: ...
+
+    def big(self, seconds: float) -> list[float]: ...
+
+    def flood(self, seconds: float, in_flight: int) -> float: ...
+
+
+@dataclass(slots=True)
+class Measured:
+    """One way, and what each round found on it."""
+
+    name: str
+    way: Way
+    in_flight: int = 64
+    large: bool = True
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    big: list[float] = field(default_factory=list)
+    failed: str = ""
+
+    def round(self, seconds: float) -> None:
+        """Measure once more, unless it failed before."""
+        if self.failed:
+            return
+        try:
+            self._round(seconds)
+        except (Failed, OSError) as error:
+            self.failed = str(error)
+
+    def _round(self, seconds: float) -> None:
+        taken = sorted(self.way.sequential(seconds))
+        self.p50.append(statistics.median(taken))
+        self.p99.append(taken[int(len(taken) * 0.99)])
+        self.rate.append(self.way.flood(seconds, self.in_flight))
+        if self.large:
+            self.big.append(statistics.median(self.way.big(seconds / 2)))
+
+
+class NatsPy:
+    """nats-py on both sides, each in a process of its own."""
+
+    def __init__(self, url: str, stack: ExitStack, *options: str) -> None:
+        self._answering = stack.enter_context(piped([*NATSPY, "serve", url, *options]))
+        with within(BOUND):
+            self._line(self._answering)
+        self._asking = stack.enter_context(piped([*NATSPY, "ask", url, *options]))
+
+    def sequential(self, seconds: float) -> list[float]:
+        return self._ask(seconds, 1, "echo")[0]
+
+    def big(self, seconds: float) -> list[float]:
+        return self._ask(seconds, 1, "big")[0]
+
+    def flood(self, seconds: float, in_flight: int) -> float:
+        return self._ask(seconds, in_flight, "echo")[1]
+
+    def _ask(self, seconds: float, in_flight: int, subject: str) -> tuple[list[float], float]:
+        wish = {"seconds": seconds, "in_flight": in_flight, "subject": subject}
+        assert self._asking.stdin is not None
+        self._asking.stdin.write(json.dumps(wish).encode() + b"\n")
+        self._asking.stdin.flush()
+        with within(seconds + BOUND):
+            found = json.loads(self._line(self._asking))
+        return found["taken"], found["rate"]
+
+    @staticmethod
+    def _line(process: "subprocess.Popen[bytes]") -> bytes:
+        assert process.stdout is not None
+        if not (line := process.stdout.readline()):
+            raise Failed("nats-py ended")
+        return line
+
+
+@contextmanager
+def piped(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program that ends when its stdin does."""
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def client(argv: list[str], era: Era, log: Path, env: dict[str, str] | None) -> Iterator[Client]:
+    """Run a program that speaks MCP on its stdio, and greet it."""
+    opened = Client(argv, era, log, env)
+    try:
+        opened.greet()
+        yield opened
+    finally:
+        opened.close()
