@@ -60,9 +60,7 @@ class Bus:
     async def shim(self, name: str = "recorder", *arguments: str, **variables: str) -> Shim:
         folder = self.folder / f"shim{len(self._shims)}"
         folder.mkdir()
-        opened = await running.shim(
-            folder, name, "--nats", self.natsd.url, *arguments, **variables
-        )
+        opened = await running.shim(folder, name, "--nats", self.natsd.url, *arguments, **variables)
         self._shims.append(opened)
         return opened
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from mcpnatsd.backends.catalogue import Catalogue
 from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.legacy_shared import Member, SharedLegacy
 from mcpnatsd.backends.modern import Modern
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.session import LegacySession
@@ -64,6 +65,7 @@ class Bridge:
         self.draining = False
         self.last_fault: str | None = None
         self.sessions: set[LegacySession] = set()
+        self.legacy_shared: SharedLegacy | None = None
         self._place = place
         self._launcher = launcher
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -97,10 +99,15 @@ class Bridge:
         return self._modern.settled
 
     @property
+    def open_sessions(self) -> int:
+        shared = self.legacy_shared
+        return len(self.sessions) + (len(shared.members) if shared is not None else 0)
+
+    @property
     def state(self) -> discovery.State:
         if self.draining:
             return discovery.State.DRAINING
-        if self.sessions or any(one.process is not None for one in self.shared):
+        if self.open_sessions or any(one.process is not None for one in self.shared):
             return discovery.State.RUNNING
         return discovery.State.FAILING if self.last_fault else discovery.State.ASLEEP
 
@@ -127,7 +134,7 @@ class Bridge:
             await self._place.connection.flush()
         except BrokerAway:
             log.info("draining while NATS is away", extra={"server": self.server})
-        while self.responder.in_flight or self.sessions:
+        while self.responder.in_flight or self.open_sessions:
             self._close_idle_sessions()
             self._end_subscriptions()
             await asyncio.sleep(0.02)
@@ -181,7 +188,9 @@ class Bridge:
 
     # Legacy sessions.
 
-    def _open_session(self, tunnel: ServedTunnel) -> LegacySession:
+    def _open_session(self, tunnel: ServedTunnel) -> LegacySession | Member:
+        if self.config.isolation is Isolation.SHARED:
+            return self._join_shared(tunnel)
         session = LegacySession(
             self.config,
             self._launcher,
@@ -194,6 +203,27 @@ class Bridge:
         self.sessions.add(session)
         self.spawn(self._run_session(session))
         return session
+
+    def _join_shared(self, tunnel: ServedTunnel) -> Member:
+        """Let a client onto the process that all legacy sessions share."""
+        if self.legacy_shared is None:
+            self.legacy_shared = SharedLegacy(
+                self.config,
+                self._launcher,
+                version=self._place.version,
+                rules=self.catalogue.rules,
+                statistics=self.catalogue.statistics,
+                on_verdict=self.catalogue.learn_verdict,
+                on_tools=self.catalogue.learn_page,
+            )
+            self.spawn(self._run_shared(self.legacy_shared))
+        return self.legacy_shared.open(tunnel)
+
+    async def _run_shared(self, shared: SharedLegacy) -> None:
+        try:
+            await shared.run()
+        finally:
+            self.legacy_shared = None
 
     async def _run_session(self, session: LegacySession) -> None:
         try:
@@ -209,6 +239,10 @@ class Bridge:
         for session in list(self.sessions):
             if session.ledger.in_flight == 0:
                 session.leave(fault)
+        for member in list(self.legacy_shared.members) if self.legacy_shared else ():
+            if member.ledger.in_flight == 0:
+                member.fail(fault)
+                member.client_gone("draining")
 
     def _end_subscriptions(self) -> None:
         """End the subscriptions that would hold a drain up for ever: clients listen anew."""

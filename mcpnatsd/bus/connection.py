@@ -56,6 +56,11 @@ class Connection:
         return self._client.is_connected
 
     @property
+    def complained(self) -> bool:
+        """Whether a warning said that NATS is away. It still holds while `on_up` is called."""
+        return self._away_said
+
+    @property
     def max_payload(self) -> int:
         """Bytes that headers and body of one message may have together."""
         return self._client.max_payload
@@ -163,13 +168,11 @@ class Connection:
         return BrokerAway(f"NATS is away at {urls}: {reason}")
 
     def _went_up(self) -> None:
-        # Whoever was told of the loss is told of its end: the shim says nothing below a warning.
-        level = logging.WARNING if self._away_said else logging.INFO
-        log.log(level, "NATS is up", extra={"url": self.url})
-        self._away_said = self._refusal_said = False
+        log.info("NATS is up", extra={"url": self.url})
         if not self._first.done():
             self._first.set_result(None)
         self._tell(on_up for on_up, _ in list(self._watchers.values()))
+        self._away_said = self._refusal_said = False
 
     def _went_down(self, reason: str) -> None:
         if not self._closed:

@@ -13,6 +13,7 @@ import msgspec
 
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
+from mcpnatsd.errors import Forbidden
 from mcpnatsd.protocol import discovery, headers
 
 FIRST_WAIT: Final = 1.0
@@ -65,14 +66,17 @@ async def survey(
 
     Raises:
         BrokerAway: Not connected.
+        Forbidden: NATS denies this user discovery, or its replies.
     """
-    answers = _Answers(2 if counts else 1)
+    answers = _Answers(2 if counts else 1, inbox.prefix)
     reply = inbox.open(answers)
+    unwatch = connection.watch_denied(answers.denied)
     try:
         for kind in ("INFO", "STATS") if counts else ("INFO",):
             connection.publish(_subject(kind, server), b"", reply=reply)
         await answers.wait_complete(wait)
     finally:
+        unwatch()
         inbox.close(reply)
     return sorted(instances(answers.bodies, prefix), key=lambda one: (one.server, one.id))
 
@@ -99,8 +103,10 @@ def instances(bodies: Iterable[bytes], prefix: str) -> list[Instance]:
 class _Answers:
     """Gathers what comes, and knows when to stop waiting."""
 
-    def __init__(self, asked: int) -> None:
+    def __init__(self, asked: int, inbox: str) -> None:
         self.bodies: list[bytes] = []
+        self._ours = "$srv.", inbox.lower()
+        self._fault: Forbidden | None = None
         self._unanswered = asked
         self._arrived = asyncio.Event()
 
@@ -111,9 +117,17 @@ class _Answers:
             self.bodies.append(body)
         self._arrived.set()
 
+    def denied(self, kind: str, subject: str) -> None:
+        if subject.lower().startswith(self._ours):
+            text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
+            self._fault = Forbidden(text)
+            self._arrived.set()
+
     async def wait_complete(self, first: float) -> None:
         try:
             while self._unanswered:
+                if self._fault is not None:
+                    raise self._fault
                 async with asyncio.timeout(QUIET if self.bodies else first):
                     await self._arrived.wait()
                 self._arrived.clear()

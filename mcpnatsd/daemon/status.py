@@ -36,9 +36,9 @@ def of(daemon: "Daemon") -> dict[str, object]:
 def open_work(daemon: "Daemon") -> str:
     """Return which servers hold a stop up, and with how much."""
     held = [
-        f"{bridge.server}: {bridge.responder.in_flight} calls, {len(bridge.sessions)} sessions"
+        f"{bridge.server}: {bridge.responder.in_flight} calls, {bridge.open_sessions} sessions"
         for bridge in daemon.bridges
-        if bridge.responder.in_flight or bridge.sessions
+        if bridge.responder.in_flight or bridge.open_sessions
     ]
     return "; ".join(held) or "nothing"
 
@@ -47,9 +47,10 @@ def _server(bridge: "Bridge") -> dict[str, object]:
     statistics = bridge.catalogue.statistics
     shared = bridge.shared
     processes = [_process(one.process, "modern") for one in shared if one.process is not None]
-    processes += [
-        _process(one.process, "legacy") for one in bridge.sessions if one.process is not None
-    ]
+    legacy = [one.process for one in bridge.sessions]
+    if bridge.legacy_shared is not None:
+        legacy.append(bridge.legacy_shared.process)
+    processes += [_process(one, "legacy") for one in legacy if one is not None]
     return {
         "name": bridge.server,
         "state": str(bridge.state),
@@ -61,7 +62,7 @@ def _server(bridge: "Bridge") -> dict[str, object]:
         "calls": statistics.requests,
         "errors": statistics.errors,
         "restarts": sum(one.restarts for one in shared),
-        "sessions": len(bridge.sessions),
+        "sessions": bridge.open_sessions,
         "processes": processes,
     }
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.bus.tunnel_client import Tunnel
-from mcpnatsd.errors import BrokerAway, McpnatsdError, ProtocolError
+from mcpnatsd.errors import BrokerAway, McpnatsdError, ProtocolError, RemoteProtocolError
 from mcpnatsd.frontends.output import Output
 from mcpnatsd.protocol import eras, jsonrpc, subjects
 from mcpnatsd.protocol.jsonrpc import Key, Message, Notification, Request, Response
@@ -82,11 +82,17 @@ class LegacyClient:
         """Take a message of the client.
 
         Raises:
-            RemoteProtocolError: It must name something and does not.
+            RemoteProtocolError: It must name something and does not, or its id is in flight.
         """
         tail = _tail(message)
+        if isinstance(message, Request) and message.method == eras.PING and self._apart:
+            # A host that gets no answer to a ping ends the shim, and all that waits in it.
+            self._output.write(jsonrpc.result(message.id, {}))
+            return
         key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
         if isinstance(message, Request) and key is not None:
+            if key in self._in_flight:
+                raise RemoteProtocolError("a request with this id is in flight already")
             self._in_flight[key] = message.id.copy()
         if isinstance(message, Request | Notification):
             self._replay.observe(message, line)
@@ -96,6 +102,12 @@ class LegacyClient:
             return
         self._held.append(_Held(line, tail, key, self._now()))
         self._flush_held()
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the session is there, and its server out of reach for now."""
+        lost = self._state in (State.LOST, State.REOPENING)
+        return lost or (self._state is State.OPEN and not self._bus.connection.connected)
 
     def gone(self) -> None:
         """End the session: the client is not there any more."""

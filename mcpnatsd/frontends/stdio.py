@@ -48,6 +48,7 @@ class _Shim:
             loop.on_signal(number, self._over.set)
         prefix = Prefix.parse(self._settings.prefix)
         connection = await self._connect(prefix)
+        connection.watch(on_up=lambda: _say_back(connection), on_down=lambda: None)
         bus = await client_bus(connection, prefix)
         output = Output(await open_stdout(self._over.set))
         edge = Edge(bus, self._server, output)
@@ -96,3 +97,9 @@ class _Shim:
         too_late = self._eof_at is not None and now - self._eof_at >= AFTER_EOF
         if orphaned or answered or too_late:
             self._over.set()
+
+
+def _say_back(connection: Connection) -> None:
+    """Tell whoever was warned that NATS is away that it is not any more."""
+    if connection.complained:
+        log.info("NATS is back", extra={"url": connection.url})

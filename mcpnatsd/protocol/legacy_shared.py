@@ -16,7 +16,6 @@ from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Reque
 
 Client = TypeVar("Client")
 
-_UPDATED: Final = "notifications/resources/updated"
 _SUBSCRIBE: Final = "resources/subscribe"
 _UNSUBSCRIBE: Final = "resources/unsubscribe"
 _HIDDEN: Final = ("logging", "tasks")
@@ -56,9 +55,7 @@ class SharedSession(Generic[Client]):
         self._ours: dict[tuple[Client, Key], int] = {}
         self._subscribers: dict[str, set[Client]] = {}
 
-    def receive_from_client(
-        self, client: Client, message: Message, clients: Iterable[Client] = ()
-    ) -> list["Delivery[Client]"]:
+    def receive_from_client(self, client: Client, message: Message) -> list["Delivery[Client]"]:
         """Take a client's message: answer it here, or pass it on under an id of ours."""
         match message:
             case Request():
@@ -70,7 +67,7 @@ class SharedSession(Generic[Client]):
                 # on: the process has one handshake, and it is ours.
                 return []
 
-    def receive_from_server(
+    def receive_from_server(  # noqa: PLR0911  # one line a kind of message
         self, message: Message, line: bytes, clients: Iterable[Client]
     ) -> list["Delivery[Client]"]:
         """Take the server's message: to whom it belongs, to everybody, or to nobody."""

@@ -8,7 +8,8 @@ from typing import Any, Final
 from mcpnatsd.bus.directory import Instance, survey
 from mcpnatsd.errors import Reported
 from mcpnatsd.protocol.jsonrpc import METHOD_NOT_FOUND
-from mcpnatsd.verbs.client import Client, Result, open_client
+from mcpnatsd.verbs.answers import Result
+from mcpnatsd.verbs.client import Client, open_client
 from mcpnatsd.verbs.list_servers import Listed, summary
 from mcpnatsd.verbs.session import checked_server, open_session
 from mcpnatsd.verbs.settings import ClientSettings

@@ -5,6 +5,7 @@ The configuration file is never read for this: it may be somebody else's, and re
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from mcpnatsd.config.model import NatsConfig, TlsConfig
@@ -27,6 +28,7 @@ VARIABLES: Final = {
 }
 """Each flag, and the variable that stands in for it."""
 
+_FILES: Final = ("creds", "nkey", "tls_ca", "tls_cert", "tls_key")
 _IDENTITY: Final = ("creds", "nkey", "token", "user")
 
 
@@ -49,6 +51,7 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Clie
         raise UsageError("--tls-cert and --tls-key go together")
     if given["password"] is not None and given["user"] is None:
         raise UsageError("--password needs --user")
+    _refuse_missing(given)
     if given["nats"] is None:
         return _found(given, environ)
     where = "--nats" if flags.get("nats") else VARIABLES["nats"]
@@ -56,6 +59,13 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Clie
     if not urls:
         raise UsageError(f"{where} holds no URL; nats://127.0.0.1:4222 is one")
     return _settings(given, urls, where)
+
+
+def _refuse_missing(given: Mapping[str, str | None]) -> None:
+    for flag in _FILES:
+        path = given[flag]
+        if path is not None and not Path(path).expanduser().exists():
+            raise UsageError(f"--{flag.replace('_', '-')}: there is no file {path}")
 
 
 def _found(given: Mapping[str, str | None], environ: Mapping[str, str]) -> ClientSettings:

@@ -5,6 +5,8 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import nkeys
+
 from tests import running
 from tests.connections import plain
 from tests.faults import LATE, Bus, ask, bus, fault_of, seconds, serving
@@ -129,37 +131,56 @@ async def test_without_nats_requests_fail_legibly_and_pings_are_answered(tmp_pat
         assert "result" in await fresh.initialize()
         assert own.record.runs() == Counter(first=1, after=2)
         for shim in shims:
-            said = [what for line in shim.log for what in ("is away", "is up") if what in line]
-            assert said == ["is away", "is up"], shim.log
+            said = [what for line in shim.log for what in ("is away", "is back") if what in line]
+            assert said == ["is away", "is back"], shim.log
 
 
-async def test_a_changed_password_is_found_in_its_file(tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text("one")
+def users(*words: str) -> str:
+    """Return what lets a user in who has that password, or that nkey."""
+    return f"authorization {{ users: [{{ {' '.join(words)} }}] }}"
 
-    def users(word: str) -> str:
-        return f'authorization {{ users: [{{ user: u, password: "{word}" }}] }}'
 
-    nats = {"user": "u", "password": f"${{file:{secret}}}"}
-    async with bus(tmp_path, users("one")) as own:
-        nats["url"] = own.natsd.url
+async def test_a_password_that_is_changed_and_changed_back_is_waited_for(tmp_path: Path) -> None:
+    one, two = (users('user: u, password: "', word, '"') for word in ("one", "two"))
+    async with bus(tmp_path, one) as own:
+        nats = {"url": own.natsd.url, "user": "u", "password": "one"}
         async with serving(own, nats=nats) as daemon:
             shim = await own.modern(MCPNATSD_USER="u", MCPNATSD_PASSWORD="one")
             session = await own.legacy(MCPNATSD_USER="u", MCPNATSD_PASSWORD="one")
-            mark = len(daemon.log)
-            secret.write_text("two")
-            await asyncio.to_thread(own.natsd.reload, users("two"))
 
-            await daemon.said("NATS is up", since=mark)
-            for one in (shim, session):
-                await one.said("NATS refuses us")
-
-            secret.write_text("one")
-            await asyncio.to_thread(own.natsd.reload, users("one"))
+            await asyncio.to_thread(own.natsd.reload, two)
+            for each in (daemon, shim, session):
+                await each.said("NATS refuses us")
+            refused = await shim.call("record", text="never", bound=LATE)
+            await asyncio.to_thread(own.natsd.reload, one)
             call = await shim.call("record", text="back", bound=LATE)
             told = await session.call("record", era="legacy", text="back", bound=LATE)
+
+            assert fault_of(refused) == NOT_SENT
             assert text_of(call) == text_of(told) == "back"
-            assert sum("NATS refuses us" in line for line in shim.log) == 1
+            for each in (daemon, shim, session):
+                assert sum("NATS refuses us" in line for line in each.log) == 1
+
+
+async def test_an_nkey_that_is_changed_is_found_in_its_file(tmp_path: Path) -> None:
+    pairs = [
+        nkeys.from_seed(nkeys.encode_seed(word * 32, nkeys.PREFIX_BYTE_USER))
+        for word in (b"1", b"2")
+    ]
+    seed = tmp_path / "seed"
+    seed.write_bytes(pairs[0].seed)
+    one, two = (users("nkey:", pair.public_key.decode()) for pair in pairs)
+    async with bus(tmp_path, one) as own:
+        async with serving(own, nats={"url": own.natsd.url, "nkey": str(seed)}):
+            shim = await own.modern("recorder", "--nkey", str(seed))
+            session = await own.legacy("recorder", "--nkey", str(seed))
+
+            seed.write_bytes(pairs[1].seed)
+            await asyncio.to_thread(own.natsd.reload, two)
+            call = await shim.call("record", text="on", bound=LATE)
+            told = await session.call("record", era="legacy", text="on", bound=LATE)
+
+            assert text_of(call) == text_of(told) == "on"
 
 
 async def test_one_who_listens_to_everything_hides_nothing_from_us(tmp_path: Path) -> None:

@@ -79,18 +79,21 @@ async def test_a_server_that_dies_of_a_call_is_there_for_the_next(tmp_path: Path
             await works(one, era)
 
 
-@BOTH_ERAS
-async def test_a_server_that_ends_after_its_handshake_is_not_started_over_and_over(
-    tmp_path: Path, era: str
+async def test_a_session_whose_server_ends_after_each_handshake_is_opened_with_pauses(
+    tmp_path: Path,
 ) -> None:
-    marks = tmp_path / "starts"
-    script = f"echo start >> {marks}; head -n 1 | {' '.join(server('thin'))}"
-    async with daemon(tmp_path, {"brief": ["/bin/sh", "-c", script]}) as running:
-        async with client(tmp_path, "brief", era) as one:
-            error = (await one.call("echo", era=era, text="x", bound=60))["error"]
-            assert error["code"] == -31004
-        assert len(marks.read_text().splitlines()) < 6
-        await running.stop()
+    starts = tmp_path / "starts"
+    script = f"date +%s.%N >> {starts}; head -n 1 | {' '.join(server('thin'))}"
+    async with (
+        daemon(tmp_path, {"brief": ["/bin/sh", "-c", script]}),
+        client(tmp_path, "brief", "legacy") as one,
+    ):
+        await refusal(one, ask(one, "legacy", "echo"), -31004)
+        await until(lambda: len(starts.read_text().splitlines()) >= 4, 20.0)
+
+    times = list(map(float, starts.read_text().split()))
+    assert times[2] - times[1] >= 0.9
+    assert times[3] - times[2] >= 1.9
 
 
 def curable(cure: Path) -> list[str]:
@@ -128,3 +131,219 @@ async def test_a_client_may_initialize_again_after_a_failed_start(tmp_path: Path
 
         assert "result" in await one.initialize()
         await works(one, "legacy")
+
+
+@BOTH_ERAS
+async def test_a_command_that_does_not_exist_is_named(tmp_path: Path, era: str) -> None:
+    async with (
+        daemon(tmp_path, {"typo": ["no-such-program", "--stdio"], **THIN}),
+        await shim(tmp_path, "typo") as one,
+        client(tmp_path, "thin", era) as other,
+    ):
+        for _ in range(2):
+            if era == "modern":
+                error = (await one.call("echo"))["error"]
+            else:
+                error = (await one.initialize())["error"]
+            assert error["code"] == -31004
+            assert "cannot start typo (no-such-program --stdio)" in error["message"]
+        await works(other, era)
+
+
+async def test_a_legacy_server_that_exits_on_anything_else_serves_legacy_clients(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path, {"old": server("exits_before_initialize")}):
+        async with await shim(tmp_path, "old") as one:
+            # A client that probes: it must be told to fall back.
+            assert (await one.answer(one.modern("server/discover")))["error"]["code"] == -31004
+            assert "result" in await one.initialize()
+            await works(one, "legacy")
+        async with client(tmp_path, "old") as one:
+            error = (await one.call("echo", text="x"))["error"]
+            assert error["code"] in (-31004, -31006)
+            print(error)
+        async with client(tmp_path, "old", "legacy") as one:
+            await works(one, "legacy")
+
+
+# Silence.
+
+
+@BOTH_ERAS
+async def test_a_frozen_server_is_replaced_after_the_call_timeout(tmp_path: Path, era: str) -> None:
+    config = {"command": server("thin"), "limits": {"call_timeout": 2}}
+    async with daemon(tmp_path, {"thin": config}), client(tmp_path, "thin", era) as one:
+        pid = await pid_of_server(one, era)
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: state(pid) == "T")
+
+        await refusal(one, ask(one, era, "echo"), -31008, "within 2 s", "call_timeout")
+
+        await gone(pid)
+        await works(one, era)
+
+
+@BOTH_ERAS
+async def test_a_slow_call_times_out_alone(tmp_path: Path, era: str) -> None:
+    config = {"command": server("thin"), "limits": {"call_timeout": 1}}
+    async with daemon(tmp_path, {"thin": config}), client(tmp_path, "thin", era) as one:
+        pid = await pid_of_server(one, era)
+        slow = ask(one, era, "sleep", seconds=600)
+        await works(one, era)
+
+        await refusal(one, slow, -31008, "within 1 s")
+
+        assert await pid_of_server(one, era) == pid
+        await works(one, era)
+
+
+@BOTH_ERAS
+async def test_a_server_that_never_says_a_word_is_given_up(tmp_path: Path, era: str) -> None:
+    config = {
+        "command": server("never_reads"),
+        "limits": {"start_timeout": 2, "stop_timeout": 0.2},
+    }
+    async with daemon(tmp_path, {"mute": config}) as running, await shim(tmp_path, "mute") as one:
+        asked = one.modern("tools/list") if era == "modern" else one.legacy("initialize")
+        await refusal(one, asked, -31008, "within 2 s of its start", "start_timeout")
+        await until(lambda: not commands_of(running.pid, "never_reads"), 20.0)
+
+
+async def test_a_server_that_stops_reading_refuses_what_would_not_fit_and_hurts_nobody_else(
+    tmp_path: Path,
+) -> None:
+    async with (
+        daemon(tmp_path, {"full": server("thin"), **THIN}),
+        client(tmp_path, "full") as one,
+        client(tmp_path, "thin") as other,
+    ):
+        pid = await pid_of_server(one, "modern")
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: state(pid) == "T")
+        asked = [ask(one, "modern", "echo", text="x" * 8_000_000) for _ in range(5)]
+
+        await refusal(one, asked.pop(), -31007, "does not read its stdin")
+        await works(other, "modern")
+
+        os.kill(pid, signal.SIGCONT)
+        for id in asked:
+            assert len(text_of(await one.answer(id))) == 8_000_000
+        await works(one, "modern")
+
+
+async def test_a_session_whose_server_stops_reading_waits_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async with (
+        daemon(tmp_path, {"full": server("thin"), **THIN}),
+        client(tmp_path, "full", "legacy") as one,
+        client(tmp_path, "thin", "legacy") as other,
+    ):
+        pid = await pid_of_server(one, "legacy")
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: state(pid) == "T")
+        asked = [ask(one, "legacy", "echo", text="x" * 2_000_000) for _ in range(30)]
+        await works(other, "legacy")
+
+        os.kill(pid, signal.SIGCONT)
+
+        for id in asked:
+            assert len(text_of(await one.answer(id))) == 2_000_000
+        await works(one, "legacy")
+
+
+# Noise.
+
+
+@pytest.mark.parametrize(
+    "name", ["flood_stdout", "flood_stderr", "banner", "answers_twice", "unknown_id"]
+)
+async def test_a_noisy_server_is_understood(tmp_path: Path, name: str) -> None:
+    async with (
+        daemon(tmp_path, {"noisy": server(name)}),
+        client(tmp_path, "noisy") as modern,
+        client(tmp_path, "noisy", "legacy") as legacy,
+    ):
+        for _ in range(3):
+            await works(modern, "modern")
+            await works(legacy, "legacy")
+        assert modern.notes == legacy.notes == []
+
+
+# What stays behind.
+
+
+@BOTH_ERAS
+async def test_what_holds_the_stdout_of_a_server_that_exited_holds_up_nobody(
+    tmp_path: Path, era: str
+) -> None:
+    async with daemon(tmp_path, {"left": server("holds_stdout")}) as running:
+        async with await shim(tmp_path, "left") as one:
+            if era == "modern":
+                assert "error" in await one.call("echo")
+            else:
+                assert text_of(await one.initialize()) == "last words"
+                await refusal(one, ask(one, era, "echo"), -31004)
+        await until(lambda: not commands_of(running.pid, "sleep"), 20.0)
+
+
+@pytest.mark.parametrize("arguments", [(), ("bare",)], ids=["marked", "bare"])
+@BOTH_ERAS
+async def test_a_server_that_is_not_used_any_more_goes_with_its_whole_family(
+    tmp_path: Path, era: str, arguments: tuple[str, ...]
+) -> None:
+    config = {
+        "command": server("grandchildren", *arguments),
+        "limits": {"idle_timeout": 1, "stop_timeout": 0.5},
+    }
+    async with daemon(tmp_path, {"big": config}):
+        for _ in range(2):
+            async with client(tmp_path, "big", era) as one:
+                family = family_in(await one.call("family", era=era))
+                assert all(map(state, family))
+                if era == "modern":
+                    await gone(*family)
+            await gone(*family)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_nothing_that_was_started_outlives_the_daemon(tmp_path: Path, end: str) -> None:
+    limits = {"stop_timeout": 0.5}
+    servers: dict[str, Any] = {
+        "big": {"command": server("grandchildren"), "limits": limits},
+        "bare": {"command": server("grandchildren", "bare"), "limits": limits},
+        "deaf": {"command": server("ignores_sigterm"), "limits": limits},
+    }
+    async with daemon(tmp_path, servers) as running:
+        found = set()
+        for name in servers:
+            for era in ("modern", "legacy"):
+                async with client(tmp_path, name, era) as one:
+                    await works(one, era)
+                    if name != "deaf":
+                        found.update(family_in(await one.call("family", era=era)))
+        found |= descendants(running.pid)
+        print(len(found))
+        if end == "stop":
+            await running.stop()
+        else:
+            running.kill()
+            await running.ended()
+
+        await gone(*found)
+
+
+def family_in(response: dict[str, Any]) -> list[int]:
+    return list(map(int, text_of(response).split()))
+
+
+def commands_of(pid: int, word: str) -> list[str]:
+    """Return the command lines with that word among what a process started."""
+    lines = []
+    for one in descendants(pid):
+        try:
+            lines.append(Path(f"/proc/{one}/cmdline").read_text(encoding="utf-8"))
+        except OSError:
+            continue
+    return [line for line in lines if word in line]

@@ -8,7 +8,7 @@ import pytest
 
 from mcpnatsd.bus.directory import Instance, instances, survey
 from mcpnatsd.bus.inbox import Inbox
-from mcpnatsd.errors import BrokerAway
+from mcpnatsd.errors import BrokerAway, Forbidden
 from tests.connections import opened
 from tests.integration.bus.test_service import Served, serving
 from tests.natsd import NatsServer
@@ -111,6 +111,19 @@ async def test_without_nats_it_says_so(natsd: NatsServer) -> None:
         await connection.close()
         with pytest.raises(BrokerAway):
             await survey(connection, inbox, prefix="mcp")
+
+
+@pytest.mark.parametrize("denied", ["publish: { deny: '$SRV.>' }", "subscribe: { deny: '>' }"])
+async def test_a_user_who_may_not_ask_is_told_so(
+    tmp_path_factory: pytest.TempPathFactory, denied: str
+) -> None:
+    user = f"{{ user: ann, password: pw, permissions: {{ {denied} }} }}"
+    config = f"authorization {{ users: [ {user} ] }}"
+    with NatsServer(tmp_path_factory.mktemp("denied"), config) as server:
+        async with opened(server.url, user="ann", password="pw") as connection:
+            inbox = Inbox(connection)
+            with pytest.raises(Forbidden, match="ask for that permission"):
+                await survey(connection, inbox, prefix="mcp", wait=5)
 
 
 @pytest.mark.parametrize(

@@ -43,18 +43,21 @@ def test_a_flag_comes_first(environ: dict[str, str], daemon: Path) -> None:
     assert (found.prefix, found.token, found.where) == ("flag", None, "--nats")
 
 
-def test_then_a_variable(environ: dict[str, str], daemon: Path) -> None:
+def test_then_a_variable(environ: dict[str, str], daemon: Path, tmp_path: Path) -> None:
+    creds, ca = tmp_path / "a.creds", tmp_path / "ca.pem"
+    creds.touch()
+    ca.touch()
     environ |= {
         "MCPNATSD_NATS_URL": "tls://a",
-        "MCPNATSD_CREDS": "/a.creds",
-        "MCPNATSD_TLS_CA": "/ca.pem",
+        "MCPNATSD_CREDS": str(creds),
+        "MCPNATSD_TLS_CA": str(ca),
         "MCPNATSD_INBOX_PREFIX": "_INBOX_a",
     }
     found = resolve({}, environ)
 
     assert daemon.exists()
     assert (found.urls, found.prefix, found.token) == (("tls://a",), "mcp", None)
-    assert (found.credentials, found.tls) == ("/a.creds", TlsConfig(ca="/ca.pem"))
+    assert (found.credentials, found.tls) == (str(creds), TlsConfig(ca=str(ca)))
     assert (found.inbox_prefix, found.where) == ("_INBOX_a", "MCPNATSD_NATS_URL")
 
 
@@ -95,6 +98,8 @@ def test_no_secret_is_shown(environ: dict[str, str]) -> None:
         ({"tls_cert": "/a"}, "go together"),
         ({"password": "a"}, "needs --user"),
         ({"nats": " , "}, "holds no URL"),
+        ({"creds": "/nowhere/a.creds"}, "--creds: there is no file /nowhere/a.creds"),
+        ({"tls_ca": "/nowhere/ca.pem"}, "--tls-ca: there is no file"),
         ({"name": "green"}, "no daemon named 'green'"),
     ],
 )

@@ -1,0 +1,237 @@
+"""One legacy process that many sessions share, because an operator said so.
+
+The rules of who gets what are `protocol.legacy_shared`'s; here is the process: started with the
+first session, ended when it has been idle, and when it dies every session with it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from mcpnatsd.backends.faults import output_too_large, start_timed_out
+from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.process import Exit, Process
+from mcpnatsd.bus.tunnel_server import ServedTunnel
+from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.errors import BackendError, McpnatsdError, ProcessDied, ProtocolError
+from mcpnatsd.protocol import eras, jsonrpc
+from mcpnatsd.protocol.eras import Verdict
+from mcpnatsd.protocol.jsonrpc import Message, Request, Response
+from mcpnatsd.protocol.legacy_shared import Delivery, SharedSession, ToServer
+from mcpnatsd.protocol.session_ledger import Ledger
+from mcpnatsd.protocol.statistics import Statistics, error_in
+from mcpnatsd.protocol.tool_rules import ToolRules
+
+log = logging.getLogger(__name__)
+
+_OUR_ID: Final = 0
+
+
+class Member:
+    """One client's session on the shared process."""
+
+    def __init__(self, shared: "SharedLegacy", tunnel: ServedTunnel) -> None:
+        self.tunnel = tunnel
+        self.ledger = Ledger()
+        self._shared = shared
+
+    def receive_line(self, message: Message, name: str | None, _line: bytes) -> None:
+        self._shared.receive_from_client(self, message, name)
+
+    def client_gone(self, _reason: str) -> None:
+        self._shared.leave(self)
+
+    def room(self) -> None:
+        self._shared.resume()
+
+    def fail(self, fault: McpnatsdError) -> None:
+        for asked in self.ledger.server_gone():
+            self.tunnel.send(jsonrpc.error_of(asked.id, fault))
+        self.tunnel.close(fault)
+
+
+class SharedLegacy:
+    """The process, and who is on it."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        config: ServerConfig,
+        launcher: Launcher,
+        *,
+        version: str,
+        rules: ToolRules,
+        statistics: Statistics,
+        on_verdict: Callable[[Verdict], None],
+        on_tools: Callable[[Response, bytes], bytes],
+    ) -> None:
+        self.process: Process | None = None
+        self.members: set[Member] = set()
+        self._config = config
+        self._launcher = launcher
+        self._version = version
+        self._rules = rules
+        self._statistics = statistics
+        self._on_verdict = on_verdict
+        self._on_tools = on_tools
+        self._session: SharedSession[Member] | None = None
+        self._early: list[tuple[Member, Message, str | None]] = []
+        self._over = asyncio.Event()
+        self._empty_since = self._now()
+
+    def open(self, tunnel: ServedTunnel) -> Member:
+        """Let a client in."""
+        member = Member(self, tunnel)
+        self.members.add(member)
+        return member
+
+    async def run(self) -> None:
+        """Live from the first session until idle, or until the process dies."""
+        try:
+            async with asyncio.timeout(self._config.limits.start_timeout):
+                self.process = await self._launcher.start(self._config, self)
+                self._write(self._initialize())
+                await self._until_ready()
+            await self._watch()
+        except TimeoutError:
+            tail = self.process.stderr_tail if self.process else ()
+            self._end(start_timed_out(self._config, tail))
+        except BackendError as fault:
+            self._end(fault)
+        finally:
+            self._end(ProcessDied(f"server {self._config.name!r} is being stopped"))
+            process, self.process = self.process, None
+            if process is not None:
+                await process.stop()
+
+    def receive_from_client(self, member: Member, message: Message, name: str | None) -> None:
+        """Take a client's message, checked against its subject already."""
+        if isinstance(message, Request) and message.method == eras.CALL_TOOL and name is not None:
+            try:
+                self._rules.check(name)
+            except McpnatsdError as fault:
+                member.tunnel.refuse(message, fault)
+                return
+        member.ledger.receive_from_client(message, name, self._now())
+        if self._session is None:
+            self._early.append((member, message, name))
+        else:
+            self._deliver(self._session.receive_from_client(member, message))
+
+    def leave(self, member: Member) -> None:
+        self.members.discard(member)
+        self._empty_since = self._now()
+        if self._session is not None:
+            self._deliver(self._session.client_gone(member))
+
+    def resume(self) -> None:
+        if self.process is not None:
+            self.process.resume()
+
+    # What the process says.
+
+    def receive_output(self, line: bytes) -> None:
+        try:
+            message = jsonrpc.decode(line)
+        except ProtocolError as fault:
+            log.debug("line dropped", extra={"server": self._config.name, "error": str(fault)})
+            return
+        if self._session is None:
+            self._receive_handshake(message)
+        else:
+            members = list(self.members)
+            self._deliver(self._session.receive_from_server(message, line, members))
+
+    def receive_oversize(self, size: int) -> None:
+        fault = output_too_large(self._config, size)
+        for member in self.members:
+            for asked in member.ledger.server_gone():
+                member.tunnel.send(jsonrpc.error_of(asked.id, fault))
+
+    def exited(self, exit: Exit) -> None:  # noqa: A002
+        self.process = None
+        self._end(ProcessDied(f"server {self._config.name!r} {exit.sentence()}"))
+
+    # One life.
+
+    def _initialize(self) -> bytes:
+        params = eras.our_initialize(self._version)
+        body = {"jsonrpc": "2.0", "id": _OUR_ID, "method": eras.INITIALIZE, "params": params}
+        return jsonrpc.encode(body)
+
+    def _receive_handshake(self, message: Message) -> None:
+        if not isinstance(message, Response) or jsonrpc.key_of(message.id) != _OUR_ID:
+            return
+        self._on_verdict(eras.verdict_of_initialize(message))
+        if message.is_error:
+            self._end(jsonrpc.reported(jsonrpc.encode(message.members)))
+            return
+        self._session = SharedSession(message)
+        self._write(jsonrpc.notification(eras.INITIALIZED, {}))
+        early, self._early = self._early, []
+        for member, waiting, _name in early:
+            self._deliver(self._session.receive_from_client(member, waiting))
+        self._over.set()
+
+    async def _until_ready(self) -> None:
+        """Wait for the handshake, or for its failure."""
+        await self._over.wait()
+        if self._session is not None:
+            self._over.clear()
+            log.info(
+                "shared legacy server started",
+                extra={"server": self._config.name, "pid": self.process and self.process.pid},
+            )
+
+    async def _watch(self) -> None:
+        idle = self._config.limits.idle_timeout
+        while not self._over.is_set():
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._over.wait()
+            except TimeoutError:
+                empty = not self.members and self._now() - self._empty_since >= idle
+                if idle and empty:
+                    return
+
+    def _end(self, fault: McpnatsdError) -> None:
+        members, self.members = self.members, set()
+        for member in members:
+            member.fail(fault)
+        self._over.set()
+
+    def _deliver(self, deliveries: "list[Delivery[Member]]") -> None:
+        for one in deliveries:
+            if isinstance(one, ToServer):
+                self._write(one.line)
+            elif one.settles is not None:
+                self._answer(one.client, one.line)
+            else:
+                one.client.tunnel.send(one.line)
+
+    def _answer(self, member: Member, line: bytes) -> None:
+        response = jsonrpc.decode(line)
+        if not isinstance(response, Response):
+            return
+        asked = member.ledger.receive_from_server(response)
+        if asked is None:
+            return
+        error = error_in(asked.method, response, line)
+        self._statistics.record(asked.method, asked.name, self._now() - asked.at, error)
+        if asked.method == eras.LIST_TOOLS:
+            line = self._on_tools(response, line)
+        member.tunnel.send(line)
+        if member.tunnel.full and self.process is not None:
+            self.process.pause()
+
+    def _write(self, line: bytes) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.write(line)
+        except BackendError as fault:
+            self._end(fault)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
