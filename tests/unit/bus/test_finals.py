@@ -4,10 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpnatsd.bus import finals
+from mcpnatsd.bus import finals
 from mcpnatsd.bus.finals import Finals
 from mcpnatsd.protocol import frames
 
 MIB = 1024 * 1024
+
+
+def sized(cost: int) -> bytes:
+    """Return a line that costs so many bytes to keep."""
+    return bytes(max(0, cost - finals._OVERHEAD))
 
 
 def keep(store: Finals, call: str, line: bytes = b"{}", now: float = 0.0) -> None:
@@ -38,7 +44,7 @@ def test_asking_does_not_use_it_up() -> None:
 def test_32_mib_are_kept_and_the_oldest_goes_first() -> None:
     store = Finals()
     for call in "abcd":
-        keep(store, call, bytes(8 * MIB))
+        keep(store, call, sized(8 * MIB))
     assert all(store.get(call) for call in "abcd")
 
     keep(store, "e", b"x")
@@ -61,8 +67,8 @@ def test_a_call_token_used_again_replaces_what_was_kept() -> None:
     """A caller may do so; the room that the old frame took is free again."""
     store = Finals()
     for _ in range(5):
-        keep(store, "a", bytes(20 * MIB))
-    keep(store, "b", bytes(12 * MIB))
+        keep(store, "a", sized(20 * MIB))
+    keep(store, "b", sized(12 * MIB))
 
     assert store.get("a") is not None
     assert store.get("b") is not None
@@ -94,11 +100,11 @@ def test_one_kept_again_is_young_again() -> None:
 def test_the_bytes_are_those_of_what_is_kept(steps: list[tuple[str, int, float]]) -> None:
     store, now = Finals(), 0.0
     for call, size, later in steps:
-        keep(store, call, bytes(size * MIB), now)
+        keep(store, call, sized(size * MIB), now)
         now += later
         store.expire(now)
 
-        assert store._bytes == sum(len(kept.line) for kept in store._kept.values())
+        assert store._bytes == sum(finals._cost(kept.line) for kept in store._kept.values())
         assert store._bytes <= frames.KEEP_FINALS_BYTES
         assert all(kept.until > now for kept in store._kept.values())
 

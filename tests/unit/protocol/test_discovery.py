@@ -75,7 +75,7 @@ STATS = typed(
 MOST = 1024 * 1024
 
 
-def a_server(*tools: str, **changes: Any) -> Description:  # noqa: ANN401  # fields of any type
+def a_server(*tools: str, **changes: Any) -> Description:
     description = Description(
         server="time",
         instance="K3J9",

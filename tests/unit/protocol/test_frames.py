@@ -25,13 +25,28 @@ def test_every_frame_but_the_final_one_names_its_kind() -> None:
         "Mcp-Seq": "1",
         "Mcp-Frame": "note",
     }
-    assert headers.parse(BLOCKS.part(2, 3, 7)) == {
+    assert headers.parse(BLOCKS.part(2, "3/7")) == {
         "Mcp-Instance": "inst1",
         "Mcp-Seq": "2",
         "Mcp-Frame": "part",
         "Mcp-Part": "3/7",
     }
     assert headers.parse(BLOCKS.running(5))["Mcp-Frame"] == "running"
+
+
+def test_the_last_piece_of_a_frame_says_that_it_is_one() -> None:
+    """A caller that lost an earlier piece must not take it for the whole answer."""
+    assert headers.parse(BLOCKS.final(1, "1/1"))["Mcp-Part"] == "1/1"
+    assert headers.parse(BLOCKS.note(7, "7/7"))["Mcp-Part"] == "7/7"
+
+
+def test_a_pinning_instance_says_so_with_each_answer_until_it_leaves() -> None:
+    blocks = Blocks("inst1")
+    blocks.pin(yes=True)
+    assert [headers.parse(blocks.final(seq))["Mcp-Pin"] for seq in (1, 2)] == ["1", "1"]
+
+    blocks.pin(yes=False)
+    assert "Mcp-Pin" not in headers.parse(blocks.final(1))
 
 
 def test_a_plain_frame_is_not_numbered_and_may_say_more() -> None:
