@@ -26,9 +26,8 @@ McpnatsdError
 Codes of ours lie outside the range that JSON-RPC and MCP reserve (WIRE.md, "Errors of ours").
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import ClassVar
 
 
 class Outcome(StrEnum):
@@ -45,7 +44,7 @@ class McpnatsdError(Exception):
     """Base of the tree. Carries how the error looks from outside."""
 
     jsonrpc_code: int = -32603
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     @property
     def data(self) -> Mapping[str, object] | None:
@@ -63,6 +62,7 @@ class Reported(McpnatsdError):
     def __init__(self, code: int, text: str, data: Mapping[str, object] | None = None) -> None:
         super().__init__(text)
         self.jsonrpc_code = code
+        self.exit_code = next((one.exit_code for one in _tree() if one.jsonrpc_code == code), 1)
         self._data = data
 
     @property
@@ -180,3 +180,10 @@ class Busy(BackendError):
 class CallTimeout(BackendError):
     jsonrpc_code = -31008
     exit_code = 75
+
+
+def _tree(root: type[McpnatsdError] = McpnatsdError) -> Iterator[type[McpnatsdError]]:
+    for one in root.__subclasses__():
+        if "jsonrpc_code" in vars(one):
+            yield one
+        yield from _tree(one)

@@ -102,7 +102,7 @@ class JsonFormatter(logging.Formatter):
 def _formatter(stream: TextIO, environ: Mapping[str, str]) -> logging.Formatter:
     if _choice(environ, "LOG_FORMAT", "TEXT", ("TEXT", "JSON")) == "JSON":
         return JsonFormatter()
-    if _is_journal(stream, environ.get("JOURNAL_STREAM", "")):
+    if is_journal(stream, environ.get("JOURNAL_STREAM", "")):
         return JournalFormatter()
     return LineFormatter(colour=stream.isatty() and not environ.get("NO_COLOR"))
 
@@ -114,7 +114,7 @@ def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[
     return value.upper()
 
 
-def _is_journal(stream: TextIO, announced: str) -> bool:
+def is_journal(stream: TextIO, announced: str) -> bool:
     """Tell whether the stream is the one that systemd connected (systemd.exec, JOURNAL_STREAM)."""
     try:
         status = os.fstat(stream.fileno())

@@ -258,10 +258,9 @@ class Bridge:
     def describe(self) -> Description:
         """Return what `$SRV.INFO` and `$SRV.STATS` say of this server."""
         verdict, catalogue = self.catalogue.verdict, self.catalogue
-        identity = [self.config.command, verdict.server_name, verdict.server_version]
         metadata = {
             discovery.ERAS: verdict.names,
-            discovery.IDENTITY: sha256(repr(identity).encode()).hexdigest()[:16],
+            discovery.IDENTITY: sha256(repr(self.config.command).encode()).hexdigest()[:16],
             discovery.STATE: self.state,
             discovery.TOOLS: str(len(catalogue.tools)) if catalogue.listed else "",
             discovery.REVISIONS: ",".join(verdict.revisions),

@@ -48,9 +48,10 @@ class Allowance:
 class LineLog:
     """Where one server's stray lines go."""
 
-    def __init__(self, server: str, logger: logging.Logger, level: int) -> None:
+    def __init__(self, server: str, phrase: str, logger: logging.Logger, level: int) -> None:
         now = time.monotonic()
         self._extra = {"server": server}
+        self._phrase = phrase
         self._logger = logger
         self._level = level
         self._allowance = Allowance(_BURST, _PER_SECOND, now)
@@ -62,7 +63,8 @@ class LineLog:
             return
         now = time.monotonic()
         for line in lines[: self._allowance.take(len(lines), now)]:
-            self._logger.log(self._level, "%s", printable(line), extra=self._extra)
+            extra = {**self._extra, "text": printable(line)}
+            self._logger.log(self._level, self._phrase, extra=extra)
         if now - self._announced_at >= _ANNOUNCE_EVERY:
             self._announced_at = now
             self.close()
@@ -71,7 +73,7 @@ class LineLog:
         """Say how many lines were dropped, if that was not said yet."""
         if dropped := self._allowance.take_dropped():
             extra = {**self._extra, "dropped": dropped}
-            self._logger.log(self._level, "%d lines dropped", dropped, extra=extra)
+            self._logger.log(self._level, "lines dropped", extra=extra)
 
 
 def printable(line: bytes) -> str:

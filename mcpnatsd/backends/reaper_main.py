@@ -233,9 +233,10 @@ class Reaper:
                 pid, status = ended
                 if pid in self._alive:
                     number = self._alive.pop(pid)
+                    self._doom(number, pid)
+                    self._sweep()  # first, while the tree still tells whose they are
                     # Safe after the wait: the number of a group is taken while it has members.
                     kill_group(pid, signal.SIGKILL)
-                    self._doom(number, pid)
                     exits.append((number, os.waitstatus_to_exitcode(status)))
         except OSError:
             self._empty = True  # ECHILD: there is nothing to wait for

@@ -191,7 +191,7 @@ class LegacySession:
         for asked in late:
             params = {"requestId": jsonrpc.key_of(asked.id), "reason": "call_timeout"}
             self._write(jsonrpc.notification(eras.CANCELLED, params))
-        if now - self._line_at >= self._config.limits.call_timeout:
+        if any(self._line_at < asked.at for asked in late):
             # It has not said a word in all that time: the client's next request gets a new one.
             log.warning("server does not answer; killed", extra={"server": self._config.name})
             if self.process is not None:

@@ -23,7 +23,7 @@ class Stderr:
 
     def __init__(self, server: str, file: IO[bytes]) -> None:
         self.lines = 0
-        self._log = LineLog(server, log, logging.INFO)
+        self._log = LineLog(server, "server says", log, logging.INFO)
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._partial = b""
         self._reader = PipeReader(file, self.receive, lambda: None)

@@ -34,7 +34,7 @@ class Stdout:
         self.noise_lines = 0
         self.oversize_lines = 0
         self._lines = LineSplitter(limit)
-        self._log = LineLog(server, log, logging.DEBUG)
+        self._log = LineLog(server, "line skipped", log, logging.DEBUG)
         self._on_line = on_line
         self._on_oversize = on_oversize
         self._reader = PipeReader(file, self.receive, on_end)

@@ -5,7 +5,7 @@ come for it afterwards is dropped.
 """
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from mcpnatsd.errors import (
     InstanceLost,
@@ -18,9 +18,6 @@ from mcpnatsd.protocol import headers
 from mcpnatsd.protocol.frames import Frame
 from mcpnatsd.protocol.outgoing import Outgoing
 from mcpnatsd.protocol.parts import Assembler
-
-if TYPE_CHECKING:
-    from mcpnatsd.bus.requester import Requester
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one frame put together from its parts."""
@@ -42,6 +39,30 @@ class Owner(Protocol):
     def failed(self, call: "Call", fault: McpnatsdError) -> None: ...
 
 
+class Desk(Protocol):
+    """Who keeps a call's clocks, and sees it to its end. The requester is one."""
+
+    def heard(self, call: "Call") -> None: ...
+
+    def refused(self, call: "Call", status: str) -> None: ...
+
+    def finish(self, call: "Call", line: bytes, *, pin: bool) -> None: ...
+
+    def final_incomplete(self, call: "Call") -> None: ...
+
+    def ended(self, call: "Call") -> None: ...
+
+    def fail(self, call: "Call", fault: McpnatsdError) -> None: ...
+
+    def answer_alive(self, call: "Call", reply: str) -> None: ...
+
+    def still_running(self, call: "Call", seq: int) -> None: ...
+
+    def frames_lost(self, call: "Call", many: int) -> None: ...
+
+    def upload(self, call: "Call", subject: str) -> None: ...
+
+
 class Phase(Enum):
     HELD = auto()  # NATS is away: nothing was sent yet
     SENT = auto()
@@ -54,7 +75,7 @@ class Call:
 
     __slots__ = (
         "_assembler",
-        "_requester",
+        "_desk",
         "asked_again",
         "asked_since",
         "heard_at",
@@ -75,9 +96,9 @@ class Call:
     )
 
     def __init__(
-        self, requester: "Requester", server: str, outgoing: Outgoing, owner: Owner, now: float
+        self, desk: "Desk", server: str, outgoing: Outgoing, owner: Owner, now: float
     ) -> None:
-        self._requester = requester
+        self._desk = desk
         self._assembler: Assembler | None = None
         self.server = server
         self.outgoing = outgoing
@@ -105,14 +126,14 @@ class Call:
             return
         found = headers.parse_again(block)
         if "" in found:
-            self._requester.refused(self, found[""])
+            self._desk.refused(self, found[""])
             return
-        self._requester.heard(self)
+        self._desk.heard(self)
         self.instance = found.get(headers.INSTANCE, self.instance)
         try:
             self._receive_frame(found, reply, body)
         except (RemoteProtocolError, TooLarge) as fault:
-            self._requester.fail(self, fault)
+            self._desk.fail(self, fault)
 
     def _receive_frame(self, found: dict[str, str], reply: bytes, body: bytes) -> None:
         frame = found.get(headers.FRAME)
@@ -132,20 +153,20 @@ class Call:
 
     def _receive_control(self, frame: str, found: dict[str, str], reply: bytes) -> None:
         if frame == Frame.ALIVE:
-            self._requester.answer_alive(self, reply.decode("latin-1"))
+            self._desk.answer_alive(self, reply.decode("latin-1"))
         elif frame == Frame.RUNNING:
-            self._requester.still_running(self, headers.number(found, headers.SEQ) or 0)
+            self._desk.still_running(self, headers.number(found, headers.SEQ) or 0)
         elif frame == Frame.UPLOAD:
-            self._requester.upload(self, found.get(headers.SUBJECT, ""))
+            self._desk.upload(self, found.get(headers.SUBJECT, ""))
         elif frame == Frame.END:
-            self._requester.ended(self)
+            self._desk.ended(self)
 
     def _count(self, found: dict[str, str]) -> None:
         """Notice frames that NATS dropped (WIRE.md, "Frames": `allow_responses`)."""
         seq = headers.number(found, headers.SEQ) or 1
         if seq > self.seq + 1:
             self._assembler = None
-            self._requester.frames_lost(self, seq - self.seq - 1)
+            self._desk.frames_lost(self, seq - self.seq - 1)
         self.seq = seq
 
     def _take_part(self, found: dict[str, str], piece: bytes) -> None:
@@ -159,9 +180,9 @@ class Call:
     def _take_final(self, found: dict[str, str], body: bytes) -> None:
         whole = self._whole(found, body)
         if whole is None:
-            self._requester.final_incomplete(self)
+            self._desk.final_incomplete(self)
         else:
-            self._requester.finish(self, whole, pin=headers.PIN in found)
+            self._desk.finish(self, whole, pin=headers.PIN in found)
 
     def _whole(self, found: dict[str, str], body: bytes) -> bytes | None:
         """Return a frame's whole body; None when a part of it was lost."""

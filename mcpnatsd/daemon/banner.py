@@ -1,30 +1,29 @@
 """What the daemon prints for a person once it is up."""
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from mcpnatsd.backends.bridge import Bridge
-    from mcpnatsd.daemon.daemon import Daemon
+from mcpnatsd.backends.bridge import Bridge
+from mcpnatsd.daemon.view import View
 
 MOST_TOOLS: Final = 6
 
 
-def text(daemon: "Daemon") -> str:
+def text(view: View) -> str:
     """Return what is served, and the next command to try."""
-    connection = daemon.connection
-    where = connection.url if connection is not None else "no NATS"
-    kind = " (its own nats-server)" if daemon.embedded is not None else ""
-    lines = ["", f"mcpnatsd {daemon.version} is up on {where}{kind}"]
-    if connection is not None and not connection.connected:
+    connection = view.connection
+    where = connection.url
+    kind = " (its own nats-server)" if view.embedded else ""
+    lines = ["", f"mcpnatsd {view.version} is up on {where}{kind}"]
+    if not connection.connected:
         lines.append("  NATS is away: it keeps trying")
-    lines += [_server(bridge) for bridge in daemon.bridges]
-    lines += [f"  {one.endpoint.server} at {one.endpoint.path}" for one in daemon.frontends]
-    lines += ["", "next, in another terminal:", *_commands(daemon), "", "Ctrl-C stops it.", ""]
+    lines += [_server(bridge) for bridge in view.bridges]
+    lines += [f"  {one.endpoint.server} at {one.endpoint.path}" for one in view.frontends]
+    lines += ["", "next, in another terminal:", *_commands(view), "", "Ctrl-C stops it.", ""]
     return "\n".join(lines)
 
 
-def _server(bridge: "Bridge") -> str:
+def _server(bridge: Bridge) -> str:
     tools = bridge.catalogue.tools
     if bridge.last_fault is not None:
         return f"  {bridge.server:<16} failing: {bridge.last_fault}"
@@ -35,9 +34,9 @@ def _server(bridge: "Bridge") -> str:
     return f"  {bridge.server:<16} {eras}: {', '.join(tools[:MOST_TOOLS])}{more}"
 
 
-def _commands(daemon: "Daemon") -> list[str]:
+def _commands(view: View) -> list[str]:
     program = sys.argv[0] if sys.argv[0].endswith("mcpnatsd") else "mcpnatsd"
-    if not daemon.bridges:
+    if not view.bridges:
         return [f"  {program} list"]
-    first = daemon.bridges[0].server
+    first = view.bridges[0].server
     return [f"  {program} list", f"  {program} info {first}", f"  {program} connect {first}"]

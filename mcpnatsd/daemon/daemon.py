@@ -33,14 +33,19 @@ from mcpnatsd.daemon import banner, runtime, status
 from mcpnatsd.daemon.control import ControlSocket
 from mcpnatsd.daemon.embedded import EmbeddedNats
 from mcpnatsd.daemon.guard import guarded
+from mcpnatsd.daemon.view import View
+from mcpnatsd.errors import LocalProtocolError
 from mcpnatsd.frontends.unix import UnixFrontend
-from mcpnatsd.log import set_up
+from mcpnatsd.log import is_journal, set_up
 from mcpnatsd.protocol.subjects import Prefix
 
 log = logging.getLogger(__name__)
 
 DRAIN_FOR: Final = 30.0
 """Seconds that open calls have to finish after SIGTERM. systemd's stop timeout is longer."""
+
+CONNECT_FOR: Final = 2.0
+"""Seconds for which the greeting waits for NATS."""
 
 SETTLE_FOR: Final = 60.0
 """Seconds for which the greeting waits for servers with `start: eager`."""
@@ -80,6 +85,7 @@ class Daemon:
             loop.on_signal(number, self._told_to_stop)
         loop.on_signal(signal.SIGHUP, self._told_to_reload)
         folder = runtime.own_folder(os.environ)
+        runtime.refuse_second(folder, self.name, os.getpid())
         async with AsyncExitStack() as stack:
             reaper = await stack.enter_async_context(open_reaper())
             nats = await self._nats(folder, reaper, stack)
@@ -88,7 +94,7 @@ class Daemon:
             runtime.write(folder, self._running(nats))
             stack.callback(runtime.remove, folder, self.name)
             control = ControlSocket(
-                runtime.socket_path(folder, self.name), {"status": lambda: status.of(self)}
+                runtime.socket_path(folder, self.name), {"status": lambda: status.of(self.view())}
             )
             await control.open()
             stack.callback(control.close)
@@ -153,7 +159,7 @@ class Daemon:
         """Let other instances have the requests, and finish what is open here."""
         if self.connection is None:
             return
-        log.info("draining", extra={"open": status.open_work(self)})
+        log.info("draining", extra={"open": status.open_work(self.bridges)})
         deadline = asyncio.get_running_loop().time() + DRAIN_FOR
         async with asyncio.TaskGroup() as group:
             pending = {group.create_task(bridge.drain()) for bridge in self.bridges}
@@ -164,7 +170,7 @@ class Daemon:
                 )
                 pending -= done
                 if pending:
-                    log.info("still draining", extra={"open": status.open_work(self)})
+                    log.info("still draining", extra={"open": status.open_work(self.bridges)})
             for task in (*pending, hurry):
                 task.cancel()
         service.stop()
@@ -172,14 +178,47 @@ class Daemon:
     async def _wait_hurry(self) -> None:
         await self._hurry.wait()
 
+    def view(self) -> View:
+        """Return what status and greeting show.
+
+        Raises:
+            LocalProtocolError: There is no connection yet: nothing may ask before there is.
+        """
+        if self.connection is None:
+            raise LocalProtocolError("the daemon has not started")
+        return View(
+            name=self.name,
+            version=self.version,
+            path=self.path,
+            started_at=self.started_at,
+            connection=self.connection,
+            embedded=self.embedded is not None,
+            bridges=tuple(self.bridges),
+            frontends=tuple(self.frontends),
+        )
+
     def _told_to_stop(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
 
     def _told_to_reload(self) -> None:
         log.warning("SIGHUP: this version does not reload; restart it to read the file again")
 
+    async def _wait_connected(self, connection: Connection) -> None:
+        """Give NATS a moment: usually it is there, and the greeting may say so."""
+        up = asyncio.Event()
+        unwatch = connection.watch(on_up=up.set, on_down=lambda: None)
+        try:
+            async with asyncio.timeout(0 if connection.connected else CONNECT_FOR):
+                await up.wait()
+        except TimeoutError:
+            pass
+        finally:
+            unwatch()
+
     async def _greet(self) -> None:
         """Say what is on the bus and what to try, once eager servers have had their start."""
+        if self.connection is not None:
+            await self._wait_connected(self.connection)
         try:
             async with asyncio.timeout(SETTLE_FOR):
                 for bridge in self.bridges:
@@ -187,8 +226,8 @@ class Daemon:
         except TimeoutError:
             log.info("some servers are still starting")
         log.info("ready", extra={"servers": len(self.bridges), "pid": os.getpid()})
-        if not os.environ.get("JOURNAL_STREAM"):
-            sys.stdout.write(banner.text(self))
+        if not is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+            sys.stdout.write(banner.text(self.view()))
             sys.stdout.flush()
 
 

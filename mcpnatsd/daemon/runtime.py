@@ -96,18 +96,27 @@ def write(folder: Path, running: Running) -> Path:
         ConfigError: Another daemon of that name runs, or the folder cannot be written to.
     """
     path = folder / f"{running.name}.json"
-    other = _read(path)
-    if other is not None and other.pid != running.pid:
-        raise ConfigError(
-            f"a daemon named {running.name!r} runs already, pid {other.pid}; "
-            "stop it, or give this one another `name:` in its file"
-        )
+    refuse_second(folder, running.name, running.pid)
     text = json.dumps(asdict(running))
     try:
         _replace(path, text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
     return path
+
+
+def refuse_second(folder: Path, name: str, pid: int) -> None:
+    """See that no other daemon of this name runs, before anything is started for one.
+
+    Raises:
+        ConfigError: One does.
+    """
+    other = _read(folder / f"{name}.json")
+    if other is not None and other.pid != pid:
+        raise ConfigError(
+            f"a daemon named {name!r} runs already, pid {other.pid}; "
+            "stop it, or give this one another `name:` in its file"
+        )
 
 
 def remove(folder: Path, name: str) -> None:

@@ -3,47 +3,45 @@
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from mcpnatsd.backends.bridge import Bridge
-    from mcpnatsd.backends.process import Process
-    from mcpnatsd.daemon.daemon import Daemon
+from mcpnatsd.backends.bridge import Bridge
+from mcpnatsd.backends.process import Process
+from mcpnatsd.daemon.view import View
 
 
-def of(daemon: "Daemon") -> dict[str, object]:
+def of(view: View) -> dict[str, object]:
     """Return the whole status, as JSON values."""
-    connection = daemon.connection
     return {
-        "name": daemon.name,
-        "version": daemon.version,
+        "name": view.name,
+        "version": view.version,
         "pid": os.getpid(),
-        "uptime_seconds": round(time.monotonic() - daemon.started_at, 1),
-        "config": str(daemon.path),
+        "uptime_seconds": round(time.monotonic() - view.started_at, 1),
+        "config": str(view.path),
         "nats": {
-            "url": connection.url if connection else "",
-            "connected": bool(connection and connection.connected),
-            "embedded": daemon.embedded is not None,
+            "url": view.connection.url,
+            "connected": view.connection.connected,
+            "embedded": view.embedded,
         },
-        "servers": [_server(bridge) for bridge in daemon.bridges],
+        "servers": [_server(bridge) for bridge in view.bridges],
         "endpoints": [
             {"unix": one.endpoint.path, "server": one.endpoint.server, "clients": one.clients}
-            for one in daemon.frontends
+            for one in view.frontends
         ],
     }
 
 
-def open_work(daemon: "Daemon") -> str:
+def open_work(bridges: Iterable[Bridge]) -> str:
     """Return which servers hold a stop up, and with how much."""
     held = [
         f"{bridge.server}: {bridge.responder.in_flight} calls, {bridge.open_sessions} sessions"
-        for bridge in daemon.bridges
+        for bridge in bridges
         if bridge.responder.in_flight or bridge.open_sessions
     ]
     return "; ".join(held) or "nothing"
 
 
-def _server(bridge: "Bridge") -> dict[str, object]:
+def _server(bridge: Bridge) -> dict[str, object]:
     statistics = bridge.catalogue.statistics
     shared = bridge.shared
     processes = [_process(one.process, "modern") for one in shared if one.process is not None]
@@ -67,7 +65,7 @@ def _server(bridge: "Bridge") -> dict[str, object]:
     }
 
 
-def _process(process: "Process", era: str) -> dict[str, object]:
+def _process(process: Process, era: str) -> dict[str, object]:
     return {
         "pid": process.pid,
         "rss_bytes": process.rss_bytes(),

@@ -143,6 +143,7 @@ class LegacyClient:
                 return
             if not self._settle(key):
                 return  # answered or given up already
+            self._attempts = 0 if self._state is State.OPEN else self._attempts
             self._opened_if_first(message)
         self._output.write(line)
 
@@ -215,7 +216,7 @@ class LegacyClient:
         for line, tail in self._replay.rest():
             self._tunnel.send(line, tail)
         log.warning("session opened anew", extra={"server": self._server})
-        self._state, self._attempts = State.OPEN, 0
+        self._state = State.OPEN
         self._flush_held()
 
     def _reopening_failed(self, fault: McpnatsdError) -> None:

@@ -42,6 +42,7 @@ class _Shim:
         self._host = os.getppid()
         self._over = asyncio.Event()
         self._eof_at: float | None = None
+        self._was_away = False
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,6 +50,7 @@ class _Shim:
         prefix = Prefix.parse(self._settings.prefix)
         connection = await self._connect(prefix)
         connection.watch(on_up=lambda: _say_back(connection), on_down=lambda: None)
+        connection.watch(on_up=self._say_back, on_down=self._note_away)
         bus = await client_bus(connection, prefix)
         output = Output(await open_stdout(self._over.set))
         edge = Edge(bus, self._server, output)
@@ -73,6 +75,14 @@ class _Shim:
                 log.warning("waiting for NATS", extra={"reason": str(fault)})
                 await asyncio.sleep(1.0)
         return await open_connection(self._settings, name=name, wait=False)
+
+    def _note_away(self) -> None:
+        self._was_away = True
+
+    def _say_back(self) -> None:
+        if self._was_away:
+            self._was_away = False
+            log.info("reconnected", extra={"server": self._server})
 
     def _end_of_input(self, client: LineClient) -> None:
         client.receive_eof()

@@ -41,8 +41,13 @@ class Listed:
 
     @property
     def differ(self) -> bool:
-        """Whether its instances do not run the same thing."""
-        return len({one.identity for one in self.instances if one.identity}) > 1
+        """Whether its instances do not run the same thing.
+
+        One that has not started its server yet knows its command, but no version.
+        """
+        identities = {one.identity for one in self.instances if one.identity}
+        versions = {one.version for one in self.instances if one.version}
+        return len(identities) > 1 or len(versions) > 1
 
 
 async def list_servers(settings: ClientSettings, *, as_json: bool) -> int:

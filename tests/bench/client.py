@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from tests.running import META
 
@@ -19,6 +20,7 @@ BOUND = 60.0
 CHUNK = 1 << 16
 RING = 4096
 TEXT = "x" * 200
+INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
 
 
 class Failed(Exception):
@@ -32,11 +34,12 @@ class Lines:
     echo: list[bytes]
     big: bytes
 
-    @classmethod
-    def of(cls, era: Era) -> Self:
-        # Twice the ring: a slice never has to wrap. Id 0 belongs to the handshake.
-        echo = [call(era, id, "echo", {"text": TEXT}) for id in range(1, RING + 1)]
-        return cls(echo * 2, call(era, RING + 1, "big", {"bytes": 500_000}))
+
+@cache
+def lines_of(era: Era) -> Lines:
+    # Twice the ring: a slice never has to wrap. Id 0 belongs to the handshake.
+    echo = [call(era, id, "echo", {"text": TEXT}) for id in range(1, RING + 1)]
+    return Lines(echo * 2, call(era, RING + 1, "big", {"bytes": 500_000}))
 
 
 def line(era: Era, id: int, method: str, params: dict[str, Any]) -> bytes:
@@ -80,8 +83,9 @@ class Client:
     ) -> None:
         self.era: Era = era
         self.log = log
-        self._lines = Lines.of(era)
+        self._lines = lines_of(era)
         self._next = 0
+        self._began = perf_counter()
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
                 argv, bufsize=0, env=env, stderr=stderr,
@@ -94,20 +98,22 @@ class Client:
 
     def greet(self) -> None:
         """Do what the era wants first; then see that calls are answered, one line each."""
-        with within(BOUND):
-            if self.era == "legacy":
-                self.initialize()
-            for _ in range(20):
-                self._ask(self._take(1))
+        self.first_answer()
+        self.call(20)
 
-    def initialize(self) -> None:
-        self._ask(initialize())
-        os.write(self._in, b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
-
-    def first_answer(self) -> None:
-        """Return when the first request of the era was answered."""
+    def first_answer(self) -> float:
+        """Return how long after its start it answered the first request of the era."""
         with within(BOUND):
             self._ask(initialize() if self.era == "legacy" else self._take(1))
+            took = perf_counter() - self._began
+            if self.era == "legacy":
+                os.write(self._in, INITIALIZED)
+        return took
+
+    def call(self, times: int) -> None:
+        with within(BOUND):
+            for _ in range(times):
+                self._ask(self._take(1))
 
     def sequential(self, seconds: float) -> list[float]:
         """Call `echo`, one call at a time; return how long each took."""

@@ -109,7 +109,10 @@ async def test_a_server_that_cannot_start_is_tried_again_after_growing_pauses(
     tmp_path: Path,
 ) -> None:
     cure = tmp_path / "cure"
-    async with daemon(tmp_path, {"sick": curable(cure)}) as running, client(tmp_path, "sick") as one:
+    async with (
+        daemon(tmp_path, {"sick": curable(cure)}) as running,
+        client(tmp_path, "sick") as one,
+    ):
         for failures in (1, 2):
             await refusal(one, ask(one, "modern", "echo"), -31004, NO_LUCK)
             await running.said(f"failures={failures}")

@@ -46,21 +46,23 @@ def test_a_line_is_made_printable(line: bytes, text: str) -> None:
 
 def test_what_was_dropped_is_told_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", log.name)
-    lines = LineLog("git", log, logging.INFO)
+    lines = LineLog("git", "server says", log, logging.INFO)
 
     lines.write([b"line"] * 100)
     lines.close()
     lines.close()
 
-    assert [record.getMessage() for record in caplog.records] == ["line"] * 20 + [
-        "80 lines dropped"
+    assert [record.getMessage() for record in caplog.records] == ["server says"] * 20 + [
+        "lines dropped"
     ]
+    assert [record.__dict__.get("text") for record in caplog.records] == ["line"] * 20 + [None]
+    assert caplog.records[-1].__dict__["dropped"] == 80
     assert {record.__dict__["server"] for record in caplog.records} == {"git"}
 
 
 def test_a_level_that_is_off_counts_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", log.name)
-    lines = LineLog("git", log, logging.DEBUG)
+    lines = LineLog("git", "line skipped", log, logging.DEBUG)
 
     lines.write([b"line"] * 100)
     lines.close()

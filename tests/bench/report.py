@@ -1,0 +1,107 @@
+"""What was found, as tables: Markdown that reads well on a terminal too."""
+
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench.memory import IDLE, TUNNELS, Memory
+from tests.bench.paths import Measured
+from tests.bench.starting import Started
+
+Row = Sequence[str]
+
+
+def table(head: Row, rows: Sequence[Row]) -> str:
+    """Lay out a table; the columns after the first are for numbers."""
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(line(row, widths) for row in (head, rule, *rows))
+
+
+def line(row: Row, widths: list[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if at == 0 else cell.rjust(width)
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "| " + " | ".join([first, *rest]) + " |"
+
+
+def spread(found: list[float], shown: Callable[[float], str]) -> str:
+    """Show a median, and between what it lies."""
+    if not found:
+        return "–"
+    return f"{shown(statistics.median(found))} ({shown(min(found))}–{shown(max(found))})"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}"
+
+
+def whole(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def mib(number: float) -> str:
+    return f"{number:.1f}"
+
+
+def calls(measured: Sequence[Measured]) -> str:
+    head = ["way", "p50 ms", "p99 ms", "calls/s", "in flight", "500 KB p50 ms"]
+    return table(head, [calls_row(one) for one in measured])
+
+
+def calls_row(one: Measured) -> Row:
+    if one.failed:
+        return [one.name, f"failed: {one.failed[:60]}", "–", "–", str(one.in_flight), "–"]
+    times = [spread(found, milliseconds) for found in (one.p50, one.p99)]
+    big = spread(one.big, milliseconds)
+    return [one.name, *times, spread(one.rate, whole), str(one.in_flight), big]
+
+
+def starts(started: Sequence[Started]) -> str:
+    return table(
+        ["start", "to the first answer, s", "memory after 100 calls, MiB", "times"],
+        [starts_row(one) for one in started],
+    )
+
+
+def starts_row(one: Started) -> Row:
+    if one.failed:
+        return [one.name, f"failed: {one.failed[:60]}", "–", "–"]
+    rss = spread(one.rss, mib) if any(one.rss) else "–"
+    return [one.name, spread(one.seconds, "{:.3f}".format), rss, str(len(one.seconds))]
+
+
+def memory(found: Memory) -> str:
+    rows = [
+        ["without servers", mib(found.empty)],
+        [f"with {IDLE} servers that sleep", mib(found.idle)],
+        ["a server that sleeps", f"{found.kib_per_idle_server / 1024:.3f}"],
+        ["with 1 open session", mib(found.one_tunnel)],
+        [f"with {TUNNELS} open sessions", mib(found.tunnels)],
+        ["an open session", f"{found.kib_per_tunnel / 1024:.3f}"],
+        [f"its reaper, with {TUNNELS} servers running", mib(found.reaper)],
+    ]
+    return table(["the daemon", "MiB"], rows)
+
+
+def machine(nats_server: str) -> str:
+    cpu = Path("/proc/cpuinfo")
+    model = platform.processor()
+    if cpu.exists():
+        model = cpu.read_text().partition("model name")[2].partition(":")[2].partition("\n")[0]
+    said = subprocess.run([nats_server, "--version"], capture_output=True, text=True, check=True)
+    facts = [
+        f"{model.strip()}, {os.cpu_count()} cores",
+        f"{platform.system()} {platform.release().partition('-')[0]}",
+        f"Python {platform.python_version()}",
+        said.stdout.strip(),
+        f"nats-py {version('nats-py')}",
+        f"{datetime.now(UTC):%Y-%m-%d}",
+    ]
+    return "; ".join(facts)
