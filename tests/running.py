@@ -32,7 +32,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which nothing of this machine's daemons is found."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MCPNATSD_")}
     own = {"RUNTIME_DIRECTORY": "run", "STATE_DIRECTORY": "state", "HOME": "home"}
-    for folder_name in own.values():
+    own["MCPNATSD_RUNTIME_DIRECTORY"] = "run"  # the only one in which daemons are looked for
+    for folder_name in set(own.values()):
         (folder / folder_name).mkdir(mode=0o700, exist_ok=True)
     return {**kept, **{key: str(folder / value) for key, value in own.items()}}
 
@@ -251,7 +252,8 @@ async def socket_client(path: Path | str) -> SocketClient:
 
 def connect_command(folder: Path, name: str, *arguments: str) -> list[str]:
     """Return the command of a shim as a host's file has it, for the daemon in that folder."""
-    return ["env", f"RUNTIME_DIRECTORY={folder / 'run'}", PROGRAM, "connect", name, *arguments]
+    found = f"MCPNATSD_RUNTIME_DIRECTORY={folder / 'run'}"
+    return ["env", found, PROGRAM, "connect", name, *arguments]
 
 
 def text_of(response: dict[str, Any]) -> str:

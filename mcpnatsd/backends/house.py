@@ -10,6 +10,7 @@ from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import McpnatsdError, ProcessDied, ProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Request, Response
+from mcpnatsd.protocol.lines import Oversize
 
 
 class HouseSession:
@@ -68,8 +69,8 @@ class HouseSession:
             text = "this caller can answer no requests"
             self._process.write(jsonrpc.error(message.id, jsonrpc.METHOD_NOT_FOUND, text))
 
-    def receive_oversize(self, size: int) -> None:
-        self._fail(output_too_large(self._config, size))
+    def receive_oversize(self, skipped: Oversize) -> None:
+        self._fail(output_too_large(self._config, skipped.size))
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
         self._fail(ProcessDied(f"server {self._config.name!r} {exit.sentence()}"))

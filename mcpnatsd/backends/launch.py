@@ -7,6 +7,7 @@ from mcpnatsd.backends.environment import server_environment
 from mcpnatsd.backends.process import Exit, Process, Spec
 from mcpnatsd.backends.reaper import Reaper
 from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.protocol.lines import Oversize
 
 
 class Listener(Protocol):
@@ -14,7 +15,7 @@ class Listener(Protocol):
 
     def receive_output(self, line: bytes) -> None: ...
 
-    def receive_oversize(self, size: int) -> None: ...
+    def receive_oversize(self, skipped: Oversize) -> None: ...
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
         """Learn that it ended. Called once, after its last line."""

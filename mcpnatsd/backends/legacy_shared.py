@@ -19,6 +19,7 @@ from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.jsonrpc import Message, Request, Response
 from mcpnatsd.protocol.legacy_shared import Delivery, SharedSession, ToServer
+from mcpnatsd.protocol.lines import Oversize
 from mcpnatsd.protocol.session_ledger import Ledger
 from mcpnatsd.protocol.statistics import Statistics, error_in
 from mcpnatsd.protocol.tool_rules import ToolRules
@@ -142,8 +143,8 @@ class SharedLegacy:
             members = list(self.members)
             self._deliver(self._session.receive_from_server(message, line, members))
 
-    def receive_oversize(self, size: int) -> None:
-        fault = output_too_large(self._config, size)
+    def receive_oversize(self, skipped: Oversize) -> None:
+        fault = output_too_large(self._config, skipped.size)
         for member in self.members:
             for asked in member.ledger.server_gone():
                 member.tunnel.send(jsonrpc.error_of(asked.id, fault))

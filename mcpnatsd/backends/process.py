@@ -16,6 +16,7 @@ from mcpnatsd.backends.stderr import Stderr
 from mcpnatsd.backends.stdin import Stdin
 from mcpnatsd.backends.stdout import Stdout
 from mcpnatsd.errors import ProcessDied
+from mcpnatsd.protocol.lines import Oversize
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Process:
         *,
         on_line: Callable[[bytes], None],
         on_exit: Callable[[Exit], None],
-        on_oversize: Callable[[int], None],
+        on_oversize: Callable[[Oversize], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.name = spec.name

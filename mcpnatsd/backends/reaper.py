@@ -16,6 +16,7 @@ from mcpnatsd.backends.pipes import open_pipes
 from mcpnatsd.backends.process import Exit, Process, Spec
 from mcpnatsd.backends.reaper_link import Order, ReaperLink
 from mcpnatsd.errors import ProcessDied
+from mcpnatsd.protocol.lines import Oversize
 
 _START_TIMEOUT: Final = 30.0
 """Seconds for fork and exec alone. A program on a network file system may take some."""
@@ -48,12 +49,12 @@ class Reaper:
         *,
         on_line: Callable[[bytes], None],
         on_exit: Callable[[Exit], None],
-        on_oversize: Callable[[int], None] = lambda _size: None,
+        on_oversize: Callable[[Oversize], None] = lambda _skipped: None,
     ) -> Process:
         r"""Start a server.
 
         `on_line` gets each line of its stdout that may be a message, without its `\n`; `on_exit`
-        its end, once and last; `on_oversize` the size of a line over `output_line_bytes`, which
+        its end, once and last; `on_oversize` what is left of a line over `output_line_bytes`, which
         is skipped: whoever waits for an answer may have lost it. None is called before `spawn`
         has returned, and none may raise.
 

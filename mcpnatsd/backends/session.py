@@ -22,6 +22,7 @@ from mcpnatsd.errors import (
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.jsonrpc import Message, Request, Response
+from mcpnatsd.protocol.lines import Oversize
 from mcpnatsd.protocol.session_ledger import Asked, Ledger
 from mcpnatsd.protocol.statistics import Statistics, error_in
 from mcpnatsd.protocol.tool_rules import ToolRules
@@ -140,9 +141,10 @@ class LegacySession:
         if self._tunnel.full and self.process is not None:
             self.process.pause()
 
-    def receive_oversize(self, size: int) -> None:
-        """Fail what waits: an answer was too large to be read."""
-        self._fail(self.ledger.server_gone(), output_too_large(self._config, size))
+    def receive_oversize(self, skipped: Oversize) -> None:
+        """Fail what a message answered that was too large to be read; or all, if unknown."""
+        fault = output_too_large(self._config, skipped.size)
+        self._fail(self.ledger.lost(jsonrpc.id_at_ends(skipped.head, skipped.tail)), fault)
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
         self.process = None
@@ -184,9 +186,9 @@ class LegacySession:
         limit = self._config.limits.call_timeout
         late = self.ledger.overdue(now - limit)
         if late:
-            self._give_up(late, now)
+            self._give_up(late)
 
-    def _give_up(self, late: list[Asked], now: float) -> None:
+    def _give_up(self, late: list[Asked]) -> None:
         self._fail(late, call_timed_out(self._config))
         for asked in late:
             params = {"requestId": jsonrpc.key_of(asked.id), "reason": "call_timeout"}
@@ -202,6 +204,7 @@ class LegacySession:
             return
         try:
             self.process.write(line)
+            self._tunnel.hold(yes=self.process.unwritten_bytes > HOLD_BYTES)
         except BackendError as fault:
             self._end(fault)
 

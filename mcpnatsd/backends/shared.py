@@ -23,10 +23,11 @@ from mcpnatsd.errors import (
     ProcessDied,
     ProtocolError,
 )
-from mcpnatsd.protocol import eras
+from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict, verdict_of_discover
 from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.lifecycle import Backoff, Lifecycle, State
+from mcpnatsd.protocol.lines import Oversize
 from mcpnatsd.protocol.multiplexer import Answer, Ended, Hint, Multiplexer, Note, Stray
 from mcpnatsd.protocol.statistics import error_in
 
@@ -167,12 +168,15 @@ class Shared:
             case Stray(reason=reason):
                 self._stray(reason)
 
-    def receive_oversize(self, size: int) -> None:
-        """Fail whoever may have been meant: an answer was too large to be read."""
-        fault = output_too_large(self._config, size)
+    def receive_oversize(self, skipped: Oversize) -> None:
+        """Fail whom a message was meant for that was too large to be read; or all, if unknown."""
+        fault = output_too_large(self._config, skipped.size)
         log.warning("server's message too large", extra={"server": self._config.name})
-        for caller in self._mux.server_gone():
-            caller.fail(fault)
+        ours = jsonrpc.id_at_ends(skipped.head, skipped.tail)
+        caller = self._mux.give_up(ours) if isinstance(ours, int) else None
+        for one in [caller] if caller is not None else self._mux.server_gone():
+            one.fail(fault)
+        self._pump()
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
         self.process = None

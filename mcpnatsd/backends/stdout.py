@@ -10,7 +10,7 @@ from typing import IO, Final
 
 from mcpnatsd.backends.line_log import LineLog
 from mcpnatsd.backends.pipes import PipeReader
-from mcpnatsd.protocol.lines import LineSplitter
+from mcpnatsd.protocol.lines import LineSplitter, Oversize
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Stdout:
         limit: int,
         *,
         on_line: Callable[[bytes], None],
-        on_oversize: Callable[[int], None],
+        on_oversize: Callable[[Oversize], None],
         on_end: Callable[[], None],
     ) -> None:
         self.noise_lines = 0
@@ -42,9 +42,7 @@ class Stdout:
     def receive(self, data: bytes) -> None:
         for line in self._lines.receive(data):
             self._take(line)
-        for size in self._lines.take_oversize():
-            self.oversize_lines += 1
-            self._on_oversize(size)
+        self._tell_oversize()
 
     def pause(self) -> None:
         self._reader.pause()
@@ -58,7 +56,13 @@ class Stdout:
         self._reader.close()
         if rest := self._lines.close():
             self._take(rest)
+        self._tell_oversize()
         self._log.close()
+
+    def _tell_oversize(self) -> None:
+        for skipped in self._lines.take_oversize():
+            self.oversize_lines += 1
+            self._on_oversize(skipped)
 
     def _take(self, line: bytes) -> None:
         if line.endswith(b"\r"):

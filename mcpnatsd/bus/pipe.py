@@ -6,12 +6,13 @@ where they publish to, which their owner says.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.errors import BrokerAway
-from mcpnatsd.protocol import headers, parts
+from mcpnatsd.protocol import headers, parts, subjects
 from mcpnatsd.protocol.frames import Frame
 from mcpnatsd.protocol.parts import Assembler
 from mcpnatsd.protocol.tunnel import End
@@ -169,22 +170,18 @@ class Pipe:
 
     def _publish(self, seq: int, out: _Out) -> None:
         target = self._target
-        try:
+        with suppress(BrokerAway):  # it is kept: the other end asks for it
             self._connection.publish(
                 target.subject(out.tail), out.body, reply=target.reply(), headers=_block(seq, out)
             )
-        except BrokerAway:
-            pass  # it is kept: the other end asks for it
 
     def _control(self, frame: Frame, *pairs: tuple[str, str], body: bytes = b"") -> None:
         target = self._target
         block = headers.encode([(headers.FRAME, frame), *pairs])
-        try:
+        with suppress(BrokerAway):  # beats go on once NATS is back
             self._connection.publish(
-                target.subject("control"), body, reply=target.reply(), headers=block
+                target.subject(subjects.CONTROL), body, reply=target.reply(), headers=block
             )
-        except BrokerAway:
-            pass  # beats go on once NATS is back
 
 
 def _block(seq: int, out: _Out) -> bytes:

@@ -150,9 +150,9 @@ def find_daemon(environ: Mapping[str, str], name: str | None) -> tuple[Path, Run
         found = {path: one for path, one in found.items() if one.name == name}
         if not found:
             raise UsageError(f"no daemon named {name!r} runs here, or this user may not know it")
-    if len(found) > 1:
-        names = ", ".join(sorted({one.name for one in found.values()}))
-        raise UsageError(f"several daemons run here ({names}): choose one with --name")
+    names = sorted({one.name for one in found.values()})
+    if len(names) > 1:  # of one name in several folders, the first counts: no flag tells them apart
+        raise UsageError(f"several daemons run here ({', '.join(names)}): choose one with --name")
     return next(iter(found.items()), None)
 
 

@@ -12,12 +12,20 @@ from typing import Final
 
 from mcpnatsd.bus.call import Call
 from mcpnatsd.bus.client_bus import ClientBus
-from mcpnatsd.errors import BusError, Busy, McpnatsdError, ProtocolError, RemoteProtocolError
+from mcpnatsd.errors import (
+    BusError,
+    Busy,
+    McpnatsdError,
+    ProtocolError,
+    RemoteProtocolError,
+    TooLarge,
+)
 from mcpnatsd.frontends.legacy import LegacyClient
 from mcpnatsd.frontends.output import Output
 from mcpnatsd.protocol import eras, headers, jsonrpc, outgoing, subjects
 from mcpnatsd.protocol.eras import Era
 from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request
+from mcpnatsd.protocol.lines import Oversize
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +67,12 @@ class Edge:
         except ProtocolError as fault:
             self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
 
-    def receive_oversize(self, limit: int) -> None:
+    def receive_oversize(self, skipped: Oversize, limit: int) -> None:
         """Answer a line that was skipped because of its size."""
-        fault = RemoteProtocolError(f"a line over {limit} bytes was skipped")
-        self._output.write(jsonrpc.error_of(None, fault))
+        fault = TooLarge(f"a line of {skipped.size} bytes is over the limit of {limit}: skipped")
+        key = jsonrpc.id_at_ends(skipped.head, skipped.tail)
+        id = None if key is None else jsonrpc.encode(key)  # noqa: A001
+        self._output.write(jsonrpc.error_of(id, fault))
 
     def gone(self) -> None:
         """Give up what is open: the client is not there any more."""

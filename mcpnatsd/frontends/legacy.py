@@ -143,7 +143,8 @@ class LegacyClient:
                 return
             if not self._settle(key):
                 return  # answered or given up already
-            self._attempts = 0 if self._state is State.OPEN else self._attempts
+            if self._state is State.OPEN:
+                self._attempts = 0  # only an answer proves that it works, not a handshake
             self._opened_if_first(message)
         self._output.write(line)
 

@@ -23,8 +23,8 @@ class LineClient:
         """Take what the client sent."""
         for line in self._lines.receive(data):
             self.edge.receive_line(line)
-        for _size in self._lines.take_oversize():
-            self.edge.receive_oversize(MOST_LINE_BYTES)
+        for skipped in self._lines.take_oversize():
+            self.edge.receive_oversize(skipped, MOST_LINE_BYTES)
         if self.edge.full:
             self._hold(yes=True)
 

@@ -52,7 +52,7 @@ class UnixFrontend:
             server.close()
             for client in list(self._clients):
                 client.close()
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     async def _listen(self, path: Path) -> asyncio.Server:
         try:
@@ -128,6 +128,10 @@ class _SocketClient(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _remove_stale(path: Path) -> None:

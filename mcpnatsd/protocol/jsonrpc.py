@@ -5,6 +5,7 @@ needs to look at stays the bytes that arrived (`msgspec.Raw`).
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
@@ -26,6 +27,10 @@ _key: Callable[[Raw], Key] = msgspec.json.Decoder(int | str).decode
 encode = msgspec.json.Encoder().encode
 
 _VERSION: Final = b'"2.0"'
+_ID = rb"\"id\"\s*:\s*(\"(?:[^\"\\]|\\.){0,100}\"|-?\d{1,18})\s*"
+_MARK = rb"\"jsonrpc\"\s*:\s*\"2\.0\"\s*"
+_ID_FIRST = re.compile(rb"\s*\{\s*(?:" + _MARK + rb",\s*)?" + _ID + b",")
+_ID_LAST = re.compile(_MARK + rb",\s*" + _ID + rb"\}\s*$")
 _NULL: Final = Raw(b"null")
 _TOO_DEEP: Final = "not JSON that anybody reads: it is nested too deeply"
 _BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -269,6 +274,15 @@ def id_in(line: bytes) -> Raw | None:
     except (msgspec.DecodeError, RecursionError, KeyError, ValueError, RemoteProtocolError):
         return None
     return found
+
+
+def id_at_ends(head: bytes, tail: bytes) -> Key | None:
+    """Return the id of a message of which only both ends are left.
+
+    SDKs write the id second, or last; an id anywhere else might be part of the payload.
+    """
+    found = _ID_FIRST.match(head) or _ID_LAST.search(tail)
+    return None if found is None else key_of(Raw(found[1]))
 
 
 def _method(raw: Raw) -> str:

@@ -121,6 +121,11 @@ class Multiplexer(Generic[Caller]):
             params["reason"] = reason
         return jsonrpc.notification(eras.CANCELLED, params)
 
+    def give_up(self, ours: int) -> Caller | None:
+        """Forget a request whose answer was lost; return who waits for it."""
+        pending = self._take(ours)
+        return None if pending is None else pending.caller
+
     def server_gone(self) -> list[Caller]:
         """Forget everything; return who was waiting."""
         waiting = [pending.caller for pending in self._pending.values()]

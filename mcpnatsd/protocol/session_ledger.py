@@ -58,6 +58,11 @@ class Ledger:
             found = self._asked.pop(_twin(key), None)
         return found
 
+    def lost(self, key: Key | None) -> list[Asked]:
+        """Forget and return what an unreadable answer was for: everything, when nobody knows."""
+        found = self._asked.pop(key, None) if key is not None else None
+        return self.server_gone() if found is None else [found]
+
     def overdue(self, before: float) -> list[Asked]:
         """Forget and return what was asked before that time."""
         late = [key for key, asked in self._asked.items() if asked.at < before]

@@ -100,6 +100,11 @@ class End(Generic[Body]):
         self._beat_at = now
         return self.received, self.sent
 
+    def hold(self, now: float) -> tuple[int, int]:
+        """Return what a beat says that shows us alive, but gives the other end no room."""
+        self._beat_at = now
+        return self._acked_to_them, self.sent
+
     def receive_ack(self, ack: int) -> None:
         """Forget what the other end has."""
         while self._unacked and self._unacked[0].seq <= ack:

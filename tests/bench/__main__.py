@@ -13,13 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import install, memory, programs, ratios, report, starting
-from tests.bench.client import Era, Failed
-from tests.bench.memory import Memory
-from tests.bench.paths import Measured, NatsPy, Way, client
-from tests.bench.programs import Daemon
+from tests.bench.client import Client, Era, Failed
+from tests.bench.paths import Measured, NatsPy, client
 from tests.bench.ratios import Found
 from tests.bench.starting import Started
-from tests.natsd import NatsServer, _program
+from tests.natsd import NatsServer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ERAS: tuple[Era, ...] = ("modern", "legacy")
@@ -42,26 +40,94 @@ class Bench:
     def __init__(self, size: Size, stack: ExitStack) -> None:
         self._size = size
         self._stack = stack
-        self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        self._nats = stack.enter_context(NatsServer(self._folder / "nats"))
+        self._clients = 0
+        self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        self.nats = stack.enter_context(NatsServer(self.folder / "nats"))
         servers = {"bench": {"command": programs.SERVER}}
-        daemon = programs.daemon(self._folder / "daemon", self._nats.url, servers)
-        self._daemon: Daemon = stack.enter_context(daemon)
-        self._peers = list(self._serving())
+        daemon = programs.daemon(self.folder / "daemon", self.nats.url, servers)
+        self._daemon = stack.enter_context(daemon)
+        self._peers = programs.peers(programs.free_ports(3))
+        self._absent = {peer.name: self._serve(peer) for peer in self._peers}
 
     def calls(self) -> Found:
         """Measure calls, round by round."""
         found = Found(
-            Measured("plain stdio", self._shim(programs.SERVER, "modern")),
-            Measured("nats-py", NatsPy(self._nats.url, self._stack)),
-            [
-                Measured("nats-py on uvloop", NatsPy(self._nats.url, self._stack, "uvloop")),
-            ],
-            [],
+            Measured("plain stdio", self._client(programs.SERVER, "modern")),
+            Measured("nats-py", NatsPy(self.nats.url, self._stack)),
+            Measured("nats-py on uvloop", NatsPy(self.nats.url, self._stack, "uvloop")),
+            [Measured(f"mcpnatsd, {era}", self._shim(era)) for era in ERAS],
+            [self._measured(peer) for peer in self._peers],
         )
+        for number in range(self._size.rounds):
+            print(f"bench: calls, round {number + 1} of {self._size.rounds}", file=sys.stderr)
+            for one in found.every:
+                one.round(self._size.seconds)
         return found
 
-    def _serving(self) -> Iterator[programs.Peer]:
-        for peer in programs.peers(programs.free_ports(3)):
-            self._stack.enter_context(programs.serving(peer, self._folder))
-            yield peer
+    def starts(self) -> list[Started]:
+        """Start everything again and again, in turn."""
+        started = list(self._started())
+        print("bench: starts", file=sys.stderr)
+        for number in range(self._size.starts):
+            for one in started:
+                one.round(number)
+        return started
+
+    def _started(self) -> Iterator[Started]:
+        times, log = self._size.starts, self.folder / "start.log"
+        yield Started("python -c pass", starting.python("pass"), times)
+        yield Started("python, importing nats-py", starting.python(starting.IMPORTS), times)
+        connect, env = self._daemon.connect(), self._daemon.env
+        for era in ERAS:
+            start = starting.bridge(connect, era, log, env)
+            yield Started(f"mcpnatsd connect, {era}", start, times)
+        for peer in self._peers:
+            start = starting.bridge(peer.connect, "legacy", log, None)
+            yield Started(peer.name, start, min(times, 5), failed=self._absent[peer.name])
+
+    def _serve(self, peer: programs.Peer) -> str:
+        """Start a bridge of others; return why it does not run, if so."""
+        try:
+            self._stack.enter_context(programs.serving(peer, self.folder))
+        except (Failed, OSError) as error:
+            return str(error)
+        return ""
+
+    def _measured(self, peer: programs.Peer) -> Measured:
+        if absent := self._absent[peer.name]:
+            return Measured(peer.name, None, failed=absent)
+        try:
+            way = self._client(peer.connect, "legacy")
+        except (Failed, OSError) as error:
+            return Measured(peer.name, None, failed=str(error))
+        return Measured(peer.name, way, large=False)
+
+    def _shim(self, era: Era) -> Client:
+        return self._client(self._daemon.connect(), era, self._daemon.env)
+
+    def _client(self, argv: Sequence[str], era: Era, env: dict[str, str] | None = None) -> Client:
+        self._clients += 1
+        log = self.folder / f"client-{self._clients}.log"
+        return self._stack.enter_context(client(argv, era, log, env))
+
+
+def main(size: Size) -> None:
+    try:
+        install.install()
+    except (subprocess.CalledProcessError, OSError) as error:
+        print(f"bench: without the bridges of others: {error}", file=sys.stderr)
+    with ExitStack() as stack:
+        bench = Bench(size, stack)
+        found, started = bench.calls(), bench.starts()
+        print("bench: memory", file=sys.stderr)
+        kept = memory.measure(bench.folder, bench.nats.url)
+    rows = [*ratios.of_calls(found), *ratios.of_peers(found)]
+    rows += [*ratios.of_starts(started), *ratios.of_memory(kept)]
+    text = report.page(found, started, kept, rows)
+    print(text)
+    if size is FULL:
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(QUICK if sys.argv[1:] == ["quick"] else FULL)

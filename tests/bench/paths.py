@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ class Measured:
     """One way, and what each round found on it."""
 
     name: str
-    way: Way
+    way: Way | None
     in_flight: int = 64
     large: bool = True
     p50: list[float] = field(default_factory=list)
@@ -41,20 +41,20 @@ class Measured:
 
     def round(self, seconds: float) -> None:
         """Measure once more, unless it failed before."""
-        if self.failed:
+        if self.failed or self.way is None:
             return
         try:
-            self._round(seconds)
+            self._round(self.way, seconds)
         except (Failed, OSError) as error:
             self.failed = str(error)
 
-    def _round(self, seconds: float) -> None:
-        taken = sorted(self.way.sequential(seconds))
+    def _round(self, way: Way, seconds: float) -> None:
+        taken = sorted(way.sequential(seconds))
         self.p50.append(statistics.median(taken))
         self.p99.append(taken[int(len(taken) * 0.99)])
-        self.rate.append(self.way.flood(seconds, self.in_flight))
+        self.rate.append(way.flood(seconds, self.in_flight))
         if self.large:
-            self.big.append(statistics.median(self.way.big(seconds / 2)))
+            self.big.append(statistics.median(way.big(seconds / 2)))
 
 
 class NatsPy:
@@ -103,7 +103,9 @@ def piped(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @contextmanager
-def client(argv: list[str], era: Era, log: Path, env: dict[str, str] | None) -> Iterator[Client]:
+def client(
+    argv: Sequence[str], era: Era, log: Path, env: Mapping[str, str] | None
+) -> Iterator[Client]:
     """Run a program that speaks MCP on its stdio, and greet it."""
     opened = Client(argv, era, log, env)
     try:

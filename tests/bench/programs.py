@@ -31,7 +31,7 @@ class Daemon:
 
     @property
     def env(self) -> dict[str, str]:
-        return environment(self.folder)
+        return isolated(self.folder)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def daemon(folder: Path, nats_url: str, servers: Mapping[str, Any]) -> Iterator[
     folder.mkdir()
     config, log = folder / "mcpnatsd.yaml", folder / "daemon.log"
     config.write_text(yaml.safe_dump({"nats": {"url": nats_url}, "servers": dict(servers)}))
-    env = environment(folder)
+    env = isolated(folder)
     with running([PROGRAM, "run", "--config", str(config)], log, env) as process:
         wait(lambda: " ready " in log.read_text(errors="replace"), process, log)
         yield Daemon(process.pid, folder)
@@ -118,6 +118,11 @@ def serving(peer: Peer, folder: Path) -> Iterator[int]:
     with running(peer.serve, log) as process:
         wait(lambda: listens(peer.port), process, log)
         yield process.pid
+
+
+def isolated(folder: Path) -> dict[str, str]:
+    """Return an environment in which only the daemon of that folder is found."""
+    return {**environment(folder), "MCPNATSD_RUNTIME_DIRECTORY": str(folder / "run")}
 
 
 def listens(port: int) -> bool:

@@ -14,14 +14,19 @@ class Ratio:
     what: str
     found: float
     target: float
-    unit: str = "×"
+    unit: str = "times"
     at_least: bool = False
 
     def row(self) -> list[str]:
         sign = "≥" if self.at_least else "≤"
         met = self.found >= self.target if self.at_least else self.found <= self.target
         found = f"{self.found:,.2f} {self.unit}"
-        return [self.what, found, f"{sign} {self.target:,g} {self.unit}", "met" if met else "missed"]
+        return [
+            self.what,
+            found,
+            f"{sign} {self.target:,g} {self.unit}",
+            "met" if met else "missed",
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,13 @@ class Found:
 
     stdio: Measured
     natspy: Measured
+    uvloop: Measured
     ours: Sequence[Measured]
     peers: Sequence[Measured]
 
     @property
     def every(self) -> list[Measured]:
-        return [self.stdio, self.natspy, *self.ours, *self.peers]
+        return [self.stdio, self.natspy, self.uvloop, *self.ours, *self.peers]
 
 
 def of_calls(found: Found) -> Iterator[Ratio]:
@@ -80,9 +86,7 @@ def of_memory(memory: Memory) -> Iterator[Ratio]:
     yield Ratio("the daemon with 100 servers that sleep", memory.idle, 40, "MiB")
 
 
-def best(
-    peers: Sequence[Measured], key: Callable[[Measured], list[float]]
-) -> Measured | None:
+def best(peers: Sequence[Measured], key: Callable[[Measured], list[float]]) -> Measured | None:
     running = [peer for peer in peers if not peer.failed and key(peer)]
     return max(running, key=lambda peer: median(key(peer)), default=None)
 

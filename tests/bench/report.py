@@ -11,9 +11,36 @@ from pathlib import Path
 
 from tests.bench.memory import IDLE, TUNNELS, Memory
 from tests.bench.paths import Measured
+from tests.bench.ratios import Found, Ratio
 from tests.bench.starting import Started
+from tests.natsd import _program
 
 Row = Sequence[str]
+
+
+ABSENT = "-"
+METHOD = """\
+By `make bench`: medians of interleaved rounds, in brackets the least and the most. A call is a
+`tools/call` of `echo` with 200 bytes. Our way is client, `mcpnatsd connect`, nats-server, daemon,
+server; the others' is client, stdio side, HTTP, server side, server. All run on one machine,
+together with the client that makes the calls."""
+
+
+def page(found: Found, started: Sequence[Started], kept: Memory, rows: Sequence[Ratio]) -> str:
+    head = ["target", "found", "wanted", ""]
+    parts = [
+        "# Measured",
+        METHOD,
+        machine(),
+        "## Calls",
+        calls(found.every),
+        "## Starts and memory",
+        starts(started),
+        memory(kept),
+        "## Targets",
+        table(head, [row.row() for row in rows]),
+    ]
+    return "\n\n".join(parts)
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:
@@ -34,8 +61,8 @@ def line(row: Row, widths: list[int]) -> str:
 def spread(found: list[float], shown: Callable[[float], str]) -> str:
     """Show a median, and between what it lies."""
     if not found:
-        return "–"
-    return f"{shown(statistics.median(found))} ({shown(min(found))}–{shown(max(found))})"
+        return ABSENT
+    return f"{shown(statistics.median(found))} ({shown(min(found))} to {shown(max(found))})"
 
 
 def milliseconds(seconds: float) -> str:
@@ -57,7 +84,7 @@ def calls(measured: Sequence[Measured]) -> str:
 
 def calls_row(one: Measured) -> Row:
     if one.failed:
-        return [one.name, f"failed: {one.failed[:60]}", "–", "–", str(one.in_flight), "–"]
+        return [one.name, f"failed: {one.failed[:60]}", ABSENT, ABSENT, str(one.in_flight), ABSENT]
     times = [spread(found, milliseconds) for found in (one.p50, one.p99)]
     big = spread(one.big, milliseconds)
     return [one.name, *times, spread(one.rate, whole), str(one.in_flight), big]
@@ -72,8 +99,8 @@ def starts(started: Sequence[Started]) -> str:
 
 def starts_row(one: Started) -> Row:
     if one.failed:
-        return [one.name, f"failed: {one.failed[:60]}", "–", "–"]
-    rss = spread(one.rss, mib) if any(one.rss) else "–"
+        return [one.name, f"failed: {one.failed[:60]}", ABSENT, ABSENT]
+    rss = spread(one.rss, mib) if any(one.rss) else ABSENT
     return [one.name, spread(one.seconds, "{:.3f}".format), rss, str(len(one.seconds))]
 
 
@@ -90,12 +117,12 @@ def memory(found: Memory) -> str:
     return table(["the daemon", "MiB"], rows)
 
 
-def machine(nats_server: str) -> str:
+def machine() -> str:
     cpu = Path("/proc/cpuinfo")
     model = platform.processor()
     if cpu.exists():
         model = cpu.read_text().partition("model name")[2].partition(":")[2].partition("\n")[0]
-    said = subprocess.run([nats_server, "--version"], capture_output=True, text=True, check=True)
+    said = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True)
     facts = [
         f"{model.strip()}, {os.cpu_count()} cores",
         f"{platform.system()} {platform.release().partition('-')[0]}",

@@ -6,7 +6,6 @@ The lines of the measurement are recognised by their look; whatever else comes i
 import json
 import os
 import re
-import sys
 from typing import Any
 
 CHUNK = 1 << 16
@@ -69,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,6 +16,7 @@ from mcpnatsd.frontends.output import Output
 from mcpnatsd.protocol.subjects import Prefix
 from tests.bench.client import BOUND, INITIALIZED, initialize
 
+
 class FirstLine:
     """Notes that a client was answered."""
 

@@ -19,6 +19,9 @@ async def client(folder: Path, name: str, era: str = "modern") -> AsyncIterator[
     async with await shim(folder, name) as opened:
         await introduce(opened, era)
         yield opened
+        assert opened.process.stdin is not None
+        opened.process.stdin.close()
+        await opened.ended(60.0)
 
 
 @asynccontextmanager
@@ -54,6 +57,13 @@ async def works(opened: Shim, era: str) -> None:
     """Check that a call is answered, and that nothing else came that nobody asked for."""
     assert text_of(await opened.call("echo", era=era, text="still here")) == "still here"
     assert opened.unasked == []
+
+
+async def without(folder: Path, name: str, pid: int) -> None:
+    """Wait until the daemon knows that this process of a server is gone."""
+    async with asyncio.timeout(BOUND):
+        while pid in [one["pid"] for one in (await status_of(folder, name))["processes"]]:
+            pass
 
 
 async def refusal(opened: Shim, id: object, code: int, *words: str) -> None:

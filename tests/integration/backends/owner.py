@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mcpnatsd.backends.process import Exit, Process, Spec
 from mcpnatsd.backends.reaper import Reaper
+from mcpnatsd.protocol.lines import Oversize
 from tests.waiting import until
 
 SERVERS = Path(__file__).parents[2] / "servers"
@@ -72,9 +73,9 @@ class Owner:
         self.heard.append("exit")
         self.exits.append(end)
 
-    def _on_oversize(self, size: int) -> None:
+    def _on_oversize(self, skipped: Oversize) -> None:
         self.heard.append("oversize")
-        self.oversize.append(size)
+        self.oversize.append(skipped.size)
 
 
 def is_gone(pid: int) -> bool:

@@ -419,3 +419,18 @@ def test_a_value_is_decoded_whole() -> None:
     assert jsonrpc.value_of(Raw(b'{"a":[1]}')) == {"a": [1]}
     with pytest.raises(msgspec.DecodeError):
         jsonrpc.value_of(b"{")
+
+
+@pytest.mark.parametrize(
+    ("line", "id"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{"id":9}}', 7),
+        (b'{"jsonrpc": "2.0", "id": "a", "result": {}}', "a"),
+        (b'{"id":7,"jsonrpc":"2.0","result":{}}', 7),
+        (b'{"result":{"id":9},"jsonrpc":"2.0","id":7}', 7),
+        (b'{"result":{"id":9},"jsonrpc":"2.0"}', None),
+        (b'{"result":{"jsonrpc":"2.0","id":9}}', None),
+    ],
+)
+def test_the_id_of_a_message_is_found_at_its_ends_only(line: bytes, id: object) -> None:
+    assert jsonrpc.id_at_ends(line, line) == id

@@ -5,17 +5,12 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpnatsd.protocol.lines import LineSplitter
+from mcpnatsd.protocol.lines import LineSplitter, Oversize
 
 
 def chunks(data: bytes, cuts: list[int]) -> list[bytes]:
     ends = sorted({cut % (len(data) + 1) for cut in cuts} | {len(data)})
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def read(splitter: LineSplitter, pieces: list[bytes]) -> tuple[list[bytes], int]:
-    lines = [line for piece in pieces for line in splitter.receive(piece)]
-    return lines, len(splitter.take_oversize())
 
 
 @given(
@@ -27,11 +22,12 @@ def test_any_chunking_gives_the_same_lines(data: bytes, cuts: list[int], limit: 
     whole = data.split(b"\n")
     splitter = LineSplitter(limit)
 
-    lines, oversize = read(splitter, chunks(data, cuts))
+    lines = [line for piece in chunks(data, cuts) for line in splitter.receive(piece)]
 
     assert lines == [line for line in whole[:-1] if len(line) <= limit]
-    assert oversize == sum(len(line) > limit for line in whole)
     assert splitter.close() == (whole[-1] if len(whole[-1]) <= limit else b"")
+    skipped = [line for line in whole if len(line) > limit]
+    assert splitter.take_oversize() == [Oversize(len(line), line, line) for line in skipped]
 
 
 def test_only_a_newline_ends_a_line() -> None:
@@ -44,12 +40,15 @@ def test_an_empty_line_is_a_line() -> None:
     assert LineSplitter(100).receive(b"\n\na\n") == [b"", b"", b"a"]
 
 
-def test_a_line_that_is_too_large_is_noticed_before_its_end() -> None:
+def test_of_a_line_that_is_too_large_both_ends_are_told_once_it_is_over() -> None:
+    """Its id stands at one of them, and somebody waits for the answer."""
     splitter = LineSplitter(4)
 
-    assert splitter.receive(b"abcde") == []
-    assert splitter.take_oversize() == [5]
-    assert splitter.receive(b"fgh\nok\n") == [b"ok"]
+    assert splitter.receive(b"a" * 300) == []
+    assert splitter.receive(b"b" * 300) == []
+    assert splitter.receive(b"c\nok\n") == [b"ok"]
+    [skipped] = splitter.take_oversize()
+    assert skipped == Oversize(601, b"a" * 256, b"b" * 255 + b"c")
     assert splitter.take_oversize() == []
 
 
