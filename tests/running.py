@@ -92,11 +92,17 @@ class Running:
 
 @asynccontextmanager
 async def daemon(
-    folder: Path, servers: Mapping[str, Any], *, nats_url: str = "", **config: Any
+    folder: Path,
+    servers: Mapping[str, Any],
+    *,
+    nats_url: str = "",
+    variables: Mapping[str, str] | None = None,
+    **config: Any,
 ) -> AsyncIterator[Running]:
     """Run a daemon in a folder of its own; without `nats_url` on a NATS of its own.
 
     `servers` is the `servers:` section; a list in place of a mapping is just its command.
+    `variables` are added to its environment.
     """
     folder.mkdir(exist_ok=True, parents=True)
     sections = {
@@ -112,7 +118,7 @@ async def daemon(
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "run", "--config", str(path),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        env=environment(folder), limit=1 << 24,
+        env={**environment(folder), **(variables or {})}, limit=1 << 24,
     )  # fmt: skip
     running = Running(process, folder)
     try:

@@ -1,7 +1,7 @@
 """Final frames kept for callers that lost theirs to a broker's restart."""
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from mcpnatsd.protocol import frames
 
@@ -12,12 +12,24 @@ MOST_REFUSED: Final = 10_000
 _OVERHEAD: Final = 400  # bytes that an entry takes beside its line, as measured
 
 
+class Ended(Protocol):
+    """An exchange that is over. `bus.served.Served` is one."""
+
+    call: str
+    reply: str
+    seq: int
+    user: bytes
+
+
 class Kept(NamedTuple):
     """A final response, and the number of the frame before it."""
 
     line: bytes
+    reply: str
     seq: int
     user: bytes
+    server: str
+    at: float
     until: float
 
 
@@ -32,15 +44,21 @@ class Finals:
         self._bytes = 0
         self._refused: OrderedDict[str, float] = OrderedDict()
 
-    def keep(self, call: str, line: bytes, *, seq: int, user: bytes, now: float) -> None:
+    def keep(self, served: Ended, line: bytes, *, server: str, now: float) -> None:
+        call = served.call
         before = self._kept.pop(call, None)  # a caller may use its token again
         self._bytes += _cost(line) - (_cost(before.line) if before else 0)
-        self._kept[call] = Kept(line, seq, user, now + frames.KEEP_FINALS)
+        until = now + frames.KEEP_FINALS
+        self._kept[call] = Kept(line, served.reply, served.seq, served.user, server, now, until)
         while self._bytes > frames.KEEP_FINALS_BYTES:
             self._drop_oldest()
 
     def get(self, call: str) -> Kept | None:
         return self._kept.get(call)
+
+    def since(self, at: float, server: str) -> list[Kept]:
+        """Return what one server answered since then, oldest first."""
+        return [kept for kept in self._kept.values() if kept.at >= at and kept.server == server]
 
     def refuse(self, call: str, now: float) -> None:
         """Remember a call that we were asked after and do not run: it must not start later."""

@@ -126,8 +126,8 @@ class Pipe:
             self.ask_for_rest(now)
 
     def beat(self, now: float) -> None:
-        """Say what arrived and what was sent."""
-        received, sent = self._end.acknowledge(now)
+        """Say what arrived and what was sent; while acks are held, only that we are here."""
+        received, sent = self._end.hold(now) if self.hold_acks else self._end.acknowledge(now)
         self._control(Frame.ACK, (headers.ACK, str(received)), (headers.SENT, str(sent)))
 
     def ask_for_rest(self, now: float) -> None:
@@ -153,10 +153,7 @@ class Pipe:
     def tick(self, now: float) -> bool:
         """Beat when it is time; say whether the other end is lost."""
         if self._end.beat_due(now):
-            if self.hold_acks:
-                self._end.reconnected(now)
-            else:
-                self.beat(now)
+            self.beat(now)
         return self._end.lost(now)
 
     def _send_one(self, out: _Out) -> None:

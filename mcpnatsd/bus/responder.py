@@ -12,7 +12,7 @@ from typing import Final
 
 from mcpnatsd.bus import frames_out
 from mcpnatsd.bus.connection import Connection, OnMsg
-from mcpnatsd.bus.finals import Finals
+from mcpnatsd.bus.finals import Finals, Kept
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.served import Backend, Served
 from mcpnatsd.bus.uploads import Uploads
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 OnTunnel = Callable[[Incoming], None]
 
 _CONTROL: Final = frozenset({Frame.ACK, Frame.RESUME, Frame.CLOSE})
+
+
+UNNOTICED: Final = 16.0
+"""Seconds for which a connection may be dead before its pings tell."""
 
 
 class Address:
@@ -80,7 +84,8 @@ class Responder:
         self._uploads = Uploads(line_bytes, address.server)
         self._subs: list[int] = []
         self._queue_sub: int | None = None
-        self._unwatch = connection.watch(on_up=self._on_up, on_down=lambda: None)
+        self._down_at = self.now()
+        self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
 
     @property
     def in_flight(self) -> int:
@@ -137,9 +142,8 @@ class Responder:
         if served.call:
             self._served.pop(served.call, None)
             if line:
-                self._finals.keep(
-                    served.call, line, seq=served.seq, user=served.user, now=self.now()
-                )
+                server = self._address.server
+                self._finals.keep(served, line, server=server, now=self.now())
         else:
             self._single.discard(served)
         self._on_done(served, line)
@@ -162,6 +166,8 @@ class Responder:
     def _receive_request(self, message: Incoming) -> None:
         if message.call and self._finals.is_refused(message.call):
             return  # its caller was told that nobody runs it
+        if message.headers.get(headers.WIRE, headers.WIRE_VERSION) != headers.WIRE_VERSION:
+            raise RemoteProtocolError(f"this instance speaks {headers.WIRE} 1 only")
         if headers.UPLOAD in message.headers:
             self._offer_upload(message)
         elif headers.TUNNEL in message.headers:
@@ -225,14 +231,12 @@ class Responder:
         if kept is None:
             self._finals.refuse(call, self.now())
         elif kept.user == message.user:
-            frames_out.send(
-                self.connection,
-                self.blocks,
-                message.reply,
-                kept.line,
-                self.blocks.final,
-                kept.seq,
-            )
+            self._send_again(kept, message.reply)
+
+    def _send_again(self, kept: Kept, reply: str) -> None:
+        if reply:
+            final = self.blocks.final
+            frames_out.send(self.connection, self.blocks, reply, kept.line, final, kept.seq)
 
     def refuse(self, message: Incoming, fault: McpnatsdError) -> None:
         """Answer a message that went no further than here."""
@@ -251,10 +255,19 @@ class Responder:
     # Clocks.
 
     def _on_up(self) -> None:
+        """Say again what may have gone into a dead socket; a caller that has it drops it.
+
+        Callers ask by themselves only when it was their own connection that broke.
+        """
         now = self.now()
         self._finals.reconnected(now)
+        for kept in self._finals.since(self._down_at - UNNOTICED, self._address.server):
+            self._send_again(kept, kept.reply)
         for served in self._served.values():
-            served.heard_at = now
+            served.running(served.reply)
+
+    def _on_down(self) -> None:
+        self._down_at = self.now()
 
     def _tick_all(self, now: float) -> None:
         self._finals.expire(now)

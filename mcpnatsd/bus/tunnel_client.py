@@ -34,7 +34,7 @@ OPEN_WITHIN = 4.0
 
 RETRY_OPEN = 0.5
 
-HINT_FOR = 6.0
+HINT_FOR = 4.0
 """Seconds for which an instance that NATS calls absent may come back: longer than it takes to
 reconnect."""
 

@@ -144,6 +144,8 @@ class LegacyClient:
             if not self._settle(key):
                 return  # answered or given up already
             if self._state is State.OPEN:
+                self._attempts = 0  # only an answered request proves that it works
+            if self._state is State.OPEN:
                 self._attempts = 0  # only an answer proves that it works, not a handshake
             self._opened_if_first(message)
         self._output.write(line)

@@ -6,7 +6,9 @@ Each connection is one client, framed exactly as on stdio: one message a line.
 import asyncio
 import logging
 import os
+import select
 import stat
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -114,12 +116,20 @@ class _SocketClient(asyncio.Protocol):
         self._client.tick(now)
         if self._eof_at is None:
             return
-        if not self._client.edge.busy or now - self._eof_at >= AFTER_EOF:
+        if not self._client.edge.busy or now - self._eof_at >= AFTER_EOF or self._is_gone():
             self.close()
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def _is_gone(self) -> bool:
+        """Tell a client that is gone from one that closed its writing side and still reads."""
+        if sys.platform != "linux" or self._transport is None or self._transport.is_closing():
+            return False  # elsewhere POLLHUP may mean either
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def _pause(self, yes: bool) -> None:  # noqa: FBT001
         if self._transport is None or self._transport.is_closing():

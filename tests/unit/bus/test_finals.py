@@ -1,5 +1,7 @@
 """Final frames kept for callers that ask again."""
 
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,13 +13,23 @@ from mcpnatsd.protocol import frames
 MIB = 1024 * 1024
 
 
+@dataclass
+class Ended:
+    """An exchange that is over."""
+
+    call: str
+    reply: str = "inbox.1"
+    seq: int = 3
+    user: bytes = b"ann"
+
+
 def sized(cost: int) -> bytes:
     """Return a line that costs so many bytes to keep."""
     return bytes(max(0, cost - finals._OVERHEAD))
 
 
 def keep(store: Finals, call: str, line: bytes = b"{}", now: float = 0.0) -> None:
-    store.keep(call, line, seq=3, user=b"ann", now=now)
+    store.keep(Ended(call), line, server="git", now=now)
 
 
 def test_a_final_frame_is_kept_for_a_minute() -> None:
@@ -158,3 +170,13 @@ def test_after_an_outage_everything_has_its_whole_time_again() -> None:
     store.expire(1060.0)
     assert not any(store.get(call) for call in "ab")
     assert not store.is_refused("not-a")
+
+
+def test_what_was_answered_just_before_a_loss_can_be_said_again() -> None:
+    """It may have gone into a dead socket: its caller's connection need not have broken."""
+    store = Finals()
+    keep(store, "early", b"1", now=10.0)
+    keep(store, "late", b"2", now=30.0)
+    store.keep(Ended("other"), b"3", server="time", now=30.0)
+
+    assert [kept.line for kept in store.since(20.0, "git")] == [b"2"]
