@@ -113,14 +113,16 @@ class Bridge:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        unwatch = self._place.connection.watch(on_up=self._tell_up, on_down=lambda: None)
         try:
             async with asyncio.TaskGroup() as self._group:
                 self.responder.open()
-                self._publish_event("up")
+                self._tell_up()
                 self._warm_up()
                 self.spawn(self.responder.run())
                 await self._tick_for_ever()
         finally:
+            unwatch()
             self.responder.close()
             self._tunnels.stop()
 
@@ -206,7 +208,7 @@ class Bridge:
 
     def _join_shared(self, tunnel: ServedTunnel) -> Member:
         """Let a client onto the process that all legacy sessions share."""
-        if self.legacy_shared is None:
+        if self.legacy_shared is None or self.legacy_shared.over:
             self.legacy_shared = SharedLegacy(
                 self.config,
                 self._launcher,
@@ -223,7 +225,8 @@ class Bridge:
         try:
             await shared.run()
         finally:
-            self.legacy_shared = None
+            if self.legacy_shared is shared:
+                self.legacy_shared = None
 
     async def _run_session(self, session: LegacySession) -> None:
         try:
@@ -298,6 +301,11 @@ class Bridge:
             return  # cancelled: neither answered nor failed
         seconds = asyncio.get_running_loop().time() - served.opened_at
         self.catalogue.statistics.record(served.method, served.asked.name, seconds, served.error)
+
+    def _tell_up(self) -> None:
+        """Tell whoever listens, after each (re)connect: a first one comes after our start."""
+        if not self.draining:
+            self._publish_event("up")
 
     def _publish_event(self, what: str) -> None:
         subject = subjects.event(self._place.prefix.plain, self.server, what)

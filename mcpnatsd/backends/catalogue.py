@@ -48,9 +48,9 @@ class Catalogue:
         """Learn from an answer to `tools/list`; return what its caller may see of it."""
         if not response.is_error:
             names = tuple(map(tool_rules.tool_name, tool_rules.tools_in(response)))
-            self._pages = (*self._pages, *names)
+            self._pages = tuple(dict.fromkeys((*self._pages, *filter(None, names))))
             if tool_rules.cursor_in(response) is None:
-                tools, self._pages = tuple(dict.fromkeys(self._pages)), ()
+                tools, self._pages = self._pages, ()
                 self._keep(replace(self._known, tools=tools))
         return self.rules.filtered(response, line)
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from mcpnatsd.backends.faults import output_too_large, start_timed_out
+from mcpnatsd.backends.faults import call_timed_out, output_too_large, start_timed_out
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.bus.tunnel_server import ServedTunnel
@@ -20,13 +20,16 @@ from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.jsonrpc import Message, Request, Response
 from mcpnatsd.protocol.legacy_shared import Delivery, SharedSession, ToServer
 from mcpnatsd.protocol.lines import Oversize
-from mcpnatsd.protocol.session_ledger import Ledger
+from mcpnatsd.protocol.session_ledger import Asked, Ledger
 from mcpnatsd.protocol.statistics import Statistics, error_in
 from mcpnatsd.protocol.tool_rules import ToolRules
 
 log = logging.getLogger(__name__)
 
 _OUR_ID: Final = 0
+
+HOLD_BYTES: Final = 4 * 1024 * 1024
+"""Unwritten bytes towards the process at which its clients are made to wait."""
 
 
 class Member:
@@ -76,9 +79,15 @@ class SharedLegacy:
         self._on_verdict = on_verdict
         self._on_tools = on_tools
         self._session: SharedSession[Member] | None = None
-        self._early: list[tuple[Member, Message, str | None]] = []
+        self._early: list[tuple[Member, Message]] = []
+        self._shaken = asyncio.Event()
         self._over = asyncio.Event()
-        self._empty_since = self._now()
+        self._empty_since = self._line_at = self._now()
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes nobody in any more: the next client needs another process."""
+        return self._over.is_set()
 
     def open(self, tunnel: ServedTunnel) -> Member:
         """Let a client in."""
@@ -115,15 +124,17 @@ class SharedLegacy:
                 return
         member.ledger.receive_from_client(message, name, self._now())
         if self._session is None:
-            self._early.append((member, message, name))
+            self._early.append((member, message))
         else:
-            self._deliver(self._session.receive_from_client(member, message))
+            self._pass_on(self._session, member, message)
 
     def leave(self, member: Member) -> None:
         self.members.discard(member)
         self._empty_since = self._now()
+        self._early = [one for one in self._early if one[0] is not member]
         if self._session is not None:
             self._deliver(self._session.client_gone(member))
+        self.resume()  # it may have been the one that everybody waited for
 
     def resume(self) -> None:
         if self.process is not None:
@@ -132,21 +143,24 @@ class SharedLegacy:
     # What the process says.
 
     def receive_output(self, line: bytes) -> None:
+        self._line_at = self._now()
         try:
             message = jsonrpc.decode(line)
+            if self._session is None:
+                self._receive_handshake(message)
+            else:
+                members = list(self.members)
+                self._deliver(self._session.receive_from_server(message, line, members))
         except ProtocolError as fault:
             log.debug("line dropped", extra={"server": self._config.name, "error": str(fault)})
-            return
-        if self._session is None:
-            self._receive_handshake(message)
-        else:
-            members = list(self.members)
-            self._deliver(self._session.receive_from_server(message, line, members))
 
     def receive_oversize(self, skipped: Oversize) -> None:
         fault = output_too_large(self._config, skipped.size)
-        for member in self.members:
-            for asked in member.ledger.server_gone():
+        ours = jsonrpc.id_at_ends(skipped.head, skipped.tail)
+        found = self._session.lost(ours) if self._session is not None else None
+        for member in self.members if found is None else [found[0]]:
+            waiting = member.ledger.lost(found and found[1])
+            for asked in waiting:
                 member.tunnel.send(jsonrpc.error_of(asked.id, fault))
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
@@ -170,15 +184,23 @@ class SharedLegacy:
         self._session = SharedSession(message)
         self._write(jsonrpc.notification(eras.INITIALIZED, {}))
         early, self._early = self._early, []
-        for member, waiting, _name in early:
-            self._deliver(self._session.receive_from_client(member, waiting))
-        self._over.set()
+        for member, waiting in early:
+            self._pass_on(self._session, member, waiting)
+        self._shaken.set()
+
+    def _pass_on(self, session: SharedSession[Member], member: Member, message: Message) -> None:
+        try:
+            deliveries = session.receive_from_client(member, message)
+        except ProtocolError as fault:
+            if isinstance(message, Request):
+                self._answer(member, jsonrpc.error_of(message.id, fault))
+            return
+        self._deliver(deliveries)
 
     async def _until_ready(self) -> None:
         """Wait for the handshake, or for its failure."""
-        await self._over.wait()
+        await self._shaken.wait()
         if self._session is not None:
-            self._over.clear()
             log.info(
                 "shared legacy server started",
                 extra={"server": self._config.name, "pid": self.process and self.process.pid},
@@ -191,15 +213,41 @@ class SharedLegacy:
                 async with asyncio.timeout(0.5):
                     await self._over.wait()
             except TimeoutError:
+                self._tick(self._now())
                 empty = not self.members and self._now() - self._empty_since >= idle
                 if idle and empty:
                     return
+
+    def _tick(self, now: float) -> None:
+        process = self.process
+        if process is None or self._session is None:
+            return
+        limit = self._config.limits.call_timeout
+        silent = False
+        for member in self.members:
+            member.tunnel.hold(yes=process.unwritten_bytes > HOLD_BYTES)
+            for asked in member.ledger.overdue(now - limit):
+                silent = silent or self._line_at < asked.at
+                self._give_up(self._session, member, asked)
+        if silent:
+            # It has not said a word in all that time: the next request gets a new one.
+            log.warning("server does not answer; killed", extra={"server": self._config.name})
+            process.kill()
+
+    def _give_up(self, session: SharedSession[Member], member: Member, asked: Asked) -> None:
+        fault = call_timed_out(self._config)
+        self._statistics.record(asked.method, asked.name, self._now() - asked.at, str(fault))
+        member.tunnel.send(jsonrpc.error_of(asked.id, fault))
+        key = jsonrpc.key_of(asked.id)
+        if key is not None:
+            self._deliver(session.give_up(member, key))
 
     def _end(self, fault: McpnatsdError) -> None:
         members, self.members = self.members, set()
         for member in members:
             member.fail(fault)
         self._over.set()
+        self._shaken.set()
 
     def _deliver(self, deliveries: "list[Delivery[Member]]") -> None:
         for one in deliveries:
@@ -208,7 +256,7 @@ class SharedLegacy:
             elif one.settles is not None:
                 self._answer(one.client, one.line)
             else:
-                one.client.tunnel.send(one.line)
+                self._send(one.client, one.line)
 
     def _answer(self, member: Member, line: bytes) -> None:
         response = jsonrpc.decode(line)
@@ -221,6 +269,9 @@ class SharedLegacy:
         self._statistics.record(asked.method, asked.name, self._now() - asked.at, error)
         if asked.method == eras.LIST_TOOLS:
             line = self._on_tools(response, line)
+        self._send(member, line)
+
+    def _send(self, member: Member, line: bytes) -> None:
         member.tunnel.send(line)
         if member.tunnel.full and self.process is not None:
             self.process.pause()

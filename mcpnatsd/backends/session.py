@@ -136,6 +136,8 @@ class LegacySession:
             if asked is None:
                 self._drop("an answer nobody waits for")
                 return
+            if jsonrpc.key_of(message.id) != jsonrpc.key_of(asked.id):
+                line = message.with_id(asked.id)
             line = self._answered(asked, message, line)
         self._tunnel.send(line)
         if self._tunnel.full and self.process is not None:

@@ -180,8 +180,8 @@ class Shared:
 
     def exited(self, exit: Exit) -> None:  # noqa: A002
         self.process = None
-        if self.lifecycle.state is State.STOPPING:
-            self._ended.set()
+        if self.lifecycle.state not in (State.STARTING, State.READY):
+            self._ended.set()  # we ended it
             return
         self.restarts += 1
         self.lifecycle.exited(self._now())
@@ -282,6 +282,8 @@ class Shared:
             self.lifecycle.exited(self._now())
         if self._waiting:
             self._wanted.set()
+        else:
+            self._wanted.clear()  # whoever wanted it had it
 
     # Sending.
 
@@ -298,7 +300,11 @@ class Shared:
         if process is None:
             caller.fail(ProcessDied(f"server {self._config.name!r} is not running"))
             return
-        ours, line = self._mux.open(caller, caller.asked.request, caller.asked.params)
+        try:
+            ours, line = self._mux.open(caller, caller.asked.request, caller.asked.params)
+        except ProtocolError as fault:
+            caller.fail(fault)
+            return
         caller.on_cancel = partial(self._cancel, ours)
         try:
             process.write(line)

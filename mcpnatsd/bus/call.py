@@ -14,13 +14,16 @@ from mcpnatsd.errors import (
     RemoteProtocolError,
     TooLarge,
 )
-from mcpnatsd.protocol import headers
+from mcpnatsd.protocol import headers, jsonrpc
 from mcpnatsd.protocol.frames import Frame
 from mcpnatsd.protocol.outgoing import Outgoing
 from mcpnatsd.protocol.parts import Assembler
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one frame put together from its parts."""
+
+_NAMELESS = b'{"jsonrpc":"2.0","id":null,'
+"""How an instance refuses a request that it has not read: an upload, before its first part."""
 
 
 class Owner(Protocol):
@@ -181,6 +184,8 @@ class Call:
         whole = self._whole(found, body)
         if whole is None:
             self._desk.final_incomplete(self)
+        elif whole.startswith(_NAMELESS):
+            self._desk.fail(self, jsonrpc.reported(whole))
         else:
             self._desk.finish(self, whole, pin=headers.PIN in found)
 

@@ -25,13 +25,15 @@ class ClientBus:
     """As this client publishes: its own tokens are filled in."""
 
 
-async def client_bus(connection: Connection, prefix: Prefix) -> ClientBus:
-    """Put a client's side on a connection. With `{user}` in the prefix it must be up already.
+async def client_bus(
+    connection: Connection, prefix: Prefix, inbox: Inbox | None = None
+) -> ClientBus:
+    """Put a client's side on a connection. With `{user}` in the prefix it waits for NATS.
 
     Raises:
         BusError: NATS does not tell who we are.
     """
-    inbox = Inbox(connection)
+    inbox = inbox or Inbox(connection)
     own = await _own_prefix(connection, inbox, prefix) if prefix.names_caller else prefix.plain
     return ClientBus(connection, inbox, Requester(connection, inbox, own), own)
 
@@ -47,6 +49,7 @@ class _OneReply:
 
 async def _own_prefix(connection: Connection, inbox: Inbox, prefix: Prefix) -> str:
     """Ask NATS who we are: it lets each user publish under its own token only."""
+    await connection.wait_up()
     answer = _OneReply()
     reply = inbox.open(answer)
     try:

@@ -40,6 +40,7 @@ class Connection:
         self._failures = 0
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed = False
+        self._up = False
         self._opening: asyncio.Task[None] | None = None
         self._client = NatsClient(
             settings,
@@ -54,6 +55,11 @@ class Connection:
     @property
     def connected(self) -> bool:
         return self._client.is_connected
+
+    @property
+    def up(self) -> bool:
+        """Whether it is connected, and every watcher knows: only then clocks may run."""
+        return self._up and self._client.is_connected
 
     @property
     def complained(self) -> bool:
@@ -137,6 +143,16 @@ class Connection:
             await asyncio.wait([self._opening])
         await self._client.shut(CLOSE_TIMEOUT)
 
+    async def wait_up(self) -> None:
+        """Return when connected, however long that takes."""
+        up = asyncio.Event()
+        unwatch = self.watch(on_up=up.set, on_down=lambda: None)
+        try:
+            if not self._up:
+                await up.wait()
+        finally:
+            unwatch()
+
     def start(self) -> None:
         """Connect, in a task of our own."""
         opening = self._client.open(name=self.name, ping_interval=self._ping_interval)
@@ -173,8 +189,10 @@ class Connection:
             self._first.set_result(None)
         self._tell(on_up for on_up, _ in list(self._watchers.values()))
         self._away_said = self._refusal_said = False
+        self._up = True
 
     def _went_down(self, reason: str) -> None:
+        self._up = False
         if not self._closed:
             self._say_away(reason)
         self._tell(on_down for _, on_down in list(self._watchers.values()))

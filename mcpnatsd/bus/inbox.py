@@ -5,6 +5,7 @@ import secrets
 from typing import Protocol
 
 from mcpnatsd.bus.connection import Connection
+from mcpnatsd.errors import Forbidden
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,19 @@ class Inbox:
         self._opened = 0
         self._secret = secrets.token_hex(8)
         self._sub = connection.subscribe(f"{self.prefix}*", self._receive)
+        self.denied = False
+        """Whether NATS does not let us listen here: no reply can ever arrive."""
+
+        connection.watch(on_up=lambda: None, on_down=self._hope)
+        connection.watch_denied(self._receive_denial)
+
+    def is_denied_by(self, kind: str, subject: str) -> bool:
+        """Say whether what NATS denies is this inbox. NATS' client lower-cases the subject."""
+        return kind == "subscribe" and subject.lower().startswith(self.prefix.lower())
+
+    def fault(self) -> Forbidden:
+        text = f"NATS does not let this user subscribe {self.prefix!r}: see --inbox-prefix"
+        return Forbidden(text)
 
     def open(self, receiver: Receiver) -> str:
         """Return a fresh reply subject that ends at `receiver`."""
@@ -41,6 +55,13 @@ class Inbox:
     def stop(self) -> None:
         self._connection.unsubscribe(self._sub)
         self._receivers.clear()
+
+    def _hope(self) -> None:
+        """Start anew with the next connection: permissions may have been changed."""
+        self.denied = False
+
+    def _receive_denial(self, kind: str, subject: str) -> None:
+        self.denied = self.denied or self.is_denied_by(kind, subject)
 
     def _receive(self, subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
         receiver = self._receivers.get(subject[self._length :])

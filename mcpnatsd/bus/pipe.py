@@ -147,6 +147,25 @@ class Pipe:
         kept = [sent.body for sent in self._end.resend_from(ack + 1)]
         return [(out.body, out.tail) for out in kept if not out.part]
 
+    def void(self, subject: str) -> list[bytes]:
+        """Send nothing in place of what NATS does not take on a subject; return those lines.
+
+        Their numbers must still arrive, or the other end waits for them for ever.
+        """
+        lines, line = [], b""
+        for sent in self._end.unacknowledged():
+            out = sent.body
+            if not out.body or self._target.subject(out.tail).lower() != subject.lower():
+                continue
+            line += out.body
+            number, _, many = out.part.partition("/")
+            if number == many:
+                lines.append(line)
+                line = b""
+            self._end.replace(sent.seq, _Out("control", b"", ""))
+            self._publish(sent.seq, _Out("control", b"", ""))
+        return lines
+
     def reconnected(self, now: float) -> None:
         self._end.reconnected(now)
 

@@ -70,7 +70,9 @@ class Requester:
         """Send a request, or hold it until NATS is there; its owner hears of all that follows."""
         call = Call(self, server, outgoing, owner, self._now())
         self._calls.add(call)
-        if self._connection.connected:
+        if self.inbox.denied:
+            asyncio.get_running_loop().call_soon(self.fail, call, self.inbox.fault())
+        elif self._connection.connected:
             self._send(call)
         return call
 
@@ -267,7 +269,7 @@ class Requester:
             discovers = call.outgoing.method == eras.DISCOVER
             if now - call.opened_at >= (HOLD_DISCOVER_FOR if discovers else HOLD_FOR):
                 self.fail(call, BrokerAway("NATS is not reachable; the request was not sent"))
-        elif not self._connection.connected:
+        elif not self._connection.up:
             pass  # the clocks stand still
         elif call.phase is Phase.ASKING:
             self._tick_asking(call, now)
@@ -280,8 +282,16 @@ class Requester:
             self._send(call)
         elif silent >= frames.LOST_AFTER:
             self._lost(call)
+        elif silent >= frames.SILENT_AFTER:
+            self._tick_silent(call, now)
         elif silent >= 1.0 and call.server not in self._known:
             self._tick_first_contact(call, silent)
+
+    def _tick_silent(self, call: Call, now: float) -> None:
+        """Ask, with a fresh reply subject: NATS may have closed the old one without a word."""
+        if now - call.asked_since >= frames.ASK_SILENT_EVERY:
+            call.asked_since = now
+            self._ask(call)
 
     def _tick_first_contact(self, call: Call, silent: float) -> None:
         if silent >= FIRST_CONTACT:

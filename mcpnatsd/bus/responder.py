@@ -132,7 +132,7 @@ class Responder:
         """Keep the clocks until cancelled: keep-alives, vanished callers, what is kept."""
         while True:
             await asyncio.sleep(1.0)
-            if self.connection.connected:
+            if self.connection.up:
                 self._tick_all(self.now())
 
     def ended(self, served: Served, line: bytes) -> None:
@@ -175,12 +175,14 @@ class Responder:
             self._on_tunnel(message)
         elif message.reply:
             self._receive_exchange(message, self._uploads.finish(message))
-        elif incoming.notified(message.body) is not None:
-            self._backend.receive_notification(message.body)
+        else:
+            self._receive_notification(message)
 
     def _receive_pinned(self, message: Incoming) -> None:
         if headers.SEQ in message.headers or message.frame in _CONTROL:
             self._on_tunnel(message)
+        elif headers.UPLOAD in message.headers:
+            self._offer_upload(message)
         elif message.frame == Frame.PART:
             self._uploads.receive(message, self.now())
         else:
@@ -198,6 +200,18 @@ class Responder:
         else:
             self._single.add(served)
         self._backend.receive_request(served)
+
+    def _receive_notification(self, message: Incoming) -> None:
+        """Pass on what wants no answer: one line, and what its subject says.
+
+        A cancel comes on `cxl`: here it could only name somebody else's request.
+        """
+        self._uploads.check(len(message.body))
+        note = incoming.notified(message.body)
+        if note is None or note.method == eras.CANCELLED or note.method in subjects.NAMED:
+            return
+        message.check(note.method, None)
+        self._backend.receive_notification(jsonrpc.single_line(jsonrpc.encode(note.members)))
 
     def _offer_upload(self, message: Incoming) -> None:
         token = self._uploads.offer(message, self.now())

@@ -9,7 +9,7 @@ from msgspec import Raw
 from mcpnatsd.bus import frames_out
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.errors import BrokerAway, McpnatsdError, TooLarge
-from mcpnatsd.protocol import headers, jsonrpc
+from mcpnatsd.protocol import headers, jsonrpc, parts
 from mcpnatsd.protocol.frames import Blocks, Frame
 from mcpnatsd.protocol.incoming import Asked, Incoming
 
@@ -86,7 +86,7 @@ class Served:
         if self.asked.bare:
             self._send_bare(line)
         else:
-            self._send(line, self._desk.blocks.final)
+            self._send(self._readable(line), self._desk.blocks.final)
 
     def fail(self, fault: McpnatsdError) -> None:
         """Answer with an error of ours."""
@@ -138,6 +138,14 @@ class Served:
         except BrokerAway:
             # The caller asks after its call once NATS is back.
             log.debug("frame not sent: NATS is away", extra={"call": self.call})
+
+    def _readable(self, line: bytes) -> bytes:
+        """Return a final line as its caller can read it: without `Mcp-Call`, in one message."""
+        most = self._desk.connection.max_payload
+        if self.call or parts.fits(len(line), most):
+            return line
+        text = f"the answer of {len(line)} bytes needs parts: send {headers.CALL} to get them"
+        return jsonrpc.error_of(self.id, TooLarge(text))
 
     def _send_bare(self, line: bytes) -> None:
         """Answer a caller that sent a tool's arguments and knows nothing of MCP."""

@@ -50,6 +50,9 @@ class TunnelOwner(Protocol):
         What else was in flight gets no answer.
         """
 
+    def refused(self, line: bytes, fault: McpnatsdError) -> None:
+        """Learn that NATS did not take a line of ours, and that the tunnel goes on."""
+
     def room(self) -> None:
         """Learn that the window has room again, after `full`."""
 
@@ -109,6 +112,8 @@ class Tunnel:
         """Send the client's `initialize`; whichever instance takes it is the session's."""
         self._initialize = initialize
         self._pipe.opening(initialize, "initialize")
+        if self._inbox.denied:
+            asyncio.get_running_loop().call_soon(self._over, self._inbox.fault())
         self._send_open()
 
     def send(self, line: bytes, tail: str) -> None:
@@ -134,7 +139,7 @@ class Tunnel:
 
     def tick(self, now: float) -> None:
         """Keep the clocks; called about twice a second."""
-        if not self._connection.connected or self.phase is Phase.CLOSED:
+        if not self._connection.up or self.phase is Phase.CLOSED:
             return
         if self.phase is Phase.OPENING:
             self._tick_opening(now)
@@ -143,12 +148,19 @@ class Tunnel:
 
     def denied(self, kind: str, subject: str) -> None:
         """Learn of a subject that NATS denies this user."""
-        own = self._subject("").lower()
+        if self._inbox.is_denied_by(kind, subject):
+            self._over(self._inbox.fault())
+            return
+        text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
         if self.phase is Phase.OPENING:
-            own = subjects.request(self._prefix, self._server, "initialize").lower()
-        if subject.lower().startswith(own):
-            text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
+            own = subjects.request(self._prefix, self._server, "initialize")
+        else:
+            own = self._subject(subjects.CONTROL)
+        if subject.lower() == own.lower():
             self._over(Forbidden(text))
+        elif self.phase is Phase.OPEN:
+            for line in self._pipe.void(subject):
+                self._owner.refused(line, Forbidden(text))
 
     def receive(self, _reply: bytes, body: bytes, block: bytes | None) -> None:
         """Take whatever arrives on the server→client line."""

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 LINGER: Final = 45.0
 """Seconds for which a closed tunnel still answers a client that missed the end."""
 
+MOST_LINE_BYTES: Final = 64 * 1024 * 1024
+"""Of one line put together from its parts. It is refused whole, since its id may come last."""
+
 
 class Session(Protocol):
     """What stands behind a tunnel. Handed out by whoever takes the tunnel."""
@@ -65,7 +68,7 @@ class ServedTunnel:
         self._pipe = Pipe(
             connection,
             Target(lambda _tail: self._line, lambda: ""),
-            limit=line_bytes,
+            limit=max(line_bytes, MOST_LINE_BYTES),
             on_line=self._receive_line,
             now=now,
         )
@@ -144,8 +147,8 @@ class ServedTunnel:
         self._pipe.receive(1, {}, incoming.body, incoming.tail, now)
 
     def _receive_line(self, line: bytes, tail: str) -> None:
-        if self.session is None or self.closed_at is not None:
-            return
+        if self.session is None or self.closed_at is not None or not line:
+            return  # an empty line stands in for one that NATS denied its sender
         line = jsonrpc.single_line(line)
         message: Message | None = None
         try:
@@ -194,6 +197,8 @@ class ServedTunnels:
             self._forget(tunnel, "the client left")
 
     def tick(self) -> None:
+        if not self._connection.up:
+            return  # an outage says nothing of the clients
         now = _now()
         for tunnel in list(self._tunnels.values()):
             if tunnel.tick(now):

@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,10 @@ from mcpnatsd.backends.bridge import Bridge, Place
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.reaper import Reaper, open_reaper
 from mcpnatsd.backends.recall import Recall
-from mcpnatsd.bus.client_bus import ClientBus, client_bus
+from mcpnatsd.bus.client_bus import client_bus
 from mcpnatsd.bus.connection import Connection, masked, open_connection
 from mcpnatsd.bus.finals import Finals
+from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.service import ServiceResponder
 from mcpnatsd.config.load import load
 from mcpnatsd.config.model import Config, NatsConfig
@@ -127,16 +129,18 @@ class Daemon:
         )
 
     async def _serve(self, reaper: Reaper, connection: Connection, prefix: Prefix) -> None:
-        bus = await client_bus(connection, prefix)
+        inbox = Inbox(connection)
         service = ServiceResponder(connection)
-        place = Place(connection, bus.inbox, prefix, self.instance, self.version, Finals())
+        place = Place(connection, inbox, prefix, self.instance, self.version, Finals())
         launcher, recall = Launcher(reaper), Recall(state_folder(os.environ))
         self.bridges = [
             Bridge(config, place, launcher, recall) for config in self.config.servers.values()
         ]
-        self.frontends = [UnixFrontend(endpoint, bus) for endpoint in self.config.endpoints]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in self._parts(bus)]
+            tasks = [group.create_task(part) for part in self._parts()]
+            if self.config.endpoints:
+                run = partial(self._run_endpoints, connection, prefix, inbox)
+                tasks.append(group.create_task(guarded("endpoints", run)))
             for bridge in self.bridges:
                 service.add(bridge)
             tasks.append(group.create_task(self._greet()))
@@ -145,10 +149,17 @@ class Daemon:
             for task in tasks:
                 task.cancel()
 
-    def _parts(self, bus: ClientBus) -> list[Coroutine[None, None, None]]:
-        parts = [guarded("requests", bus.requester.run)]
-        parts += [guarded(f"server {one.server}", one.run) for one in self.bridges]
-        parts += [guarded(f"endpoint {one.endpoint.path}", one.run) for one in self.frontends]
+    async def _run_endpoints(self, connection: Connection, prefix: Prefix, inbox: Inbox) -> None:
+        """Open what clients of this machine connect to; we are their user on NATS."""
+        bus = await client_bus(connection, prefix, inbox)
+        self.frontends = [UnixFrontend(endpoint, bus) for endpoint in self.config.endpoints]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(guarded("requests", bus.requester.run))
+            for one in self.frontends:
+                group.create_task(guarded(f"endpoint {one.endpoint.path}", one.run))
+
+    def _parts(self) -> list[Coroutine[None, None, None]]:
+        parts = [guarded(f"server {one.server}", one.run) for one in self.bridges]
         if self.embedded is not None:
             parts.append(guarded("embedded NATS", self.embedded.run))
         return parts

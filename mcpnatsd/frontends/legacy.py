@@ -62,6 +62,7 @@ class LegacyClient:
         self._held: deque[_Held] = deque()
         self._attempts = 0
         self._reopen_at = 0.0
+        self._lost_at = 0.0
         self._unwatch = bus.connection.watch(on_up=self._flush_held, on_down=lambda: None)
         self._unwatch_denied = bus.connection.watch_denied(self._denied)
 
@@ -144,8 +145,6 @@ class LegacyClient:
             if not self._settle(key):
                 return  # answered or given up already
             if self._state is State.OPEN:
-                self._attempts = 0  # only an answered request proves that it works
-            if self._state is State.OPEN:
                 self._attempts = 0  # only an answer proves that it works, not a handshake
             self._opened_if_first(message)
         self._output.write(line)
@@ -164,7 +163,14 @@ class LegacyClient:
         log.warning("session lost; it is opened anew", extra={"reason": str(fault)})
         self._keep_untaken(untaken)
         self._fail_in_flight(fault)
+        self._lost_at = self._now()
         self._lost()
+
+    def refused(self, line: bytes, fault: McpnatsdError) -> None:
+        """Answer one request that NATS did not take; the session goes on."""
+        message = jsonrpc.decode(line)
+        if isinstance(message, Request):
+            self._refuse(jsonrpc.key_of(message.id), fault)
 
     def room(self) -> None:
         """The window has room again: reading goes on by itself."""
@@ -223,6 +229,9 @@ class LegacyClient:
         self._flush_held()
 
     def _reopening_failed(self, fault: McpnatsdError) -> None:
+        if self._now() - self._lost_at < REOPEN_PATIENCE:
+            self._lost()  # the one that was asked may be as dead as the last
+            return
         for held in self._held:
             self._refuse(held.key, fault)
         self._held.clear()

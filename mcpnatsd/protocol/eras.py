@@ -149,12 +149,22 @@ def verdict_of_initialize(response: Response) -> Verdict:
 
 
 def merged(old: Verdict, new: Verdict) -> Verdict:
-    """Return what both say; the newer wins where they differ."""
+    """Return what both say; the newer wins where they differ.
+
+    What an era left behind goes with it: an upgraded server does not speak it any more.
+    """
+    modern = old.modern if new.modern is None else new.modern
+    legacy = old.legacy if new.legacy is None else new.legacy
+    gone = (
+        *(MODERN_REVISIONS if modern is False else ()),
+        *(LEGACY_REVISIONS if legacy is False else ()),
+    )
+    kept = (revision for revision in old.revisions if revision not in gone)
     return Verdict(
-        modern=old.modern if new.modern is None else new.modern,
-        legacy=old.legacy if new.legacy is None else new.legacy,
-        revisions=tuple(dict.fromkeys((*new.revisions, *old.revisions))),
-        discovered=new.discovered or old.discovered,
+        modern=modern,
+        legacy=legacy,
+        revisions=tuple(dict.fromkeys((*new.revisions, *kept))),
+        discovered=b"" if modern is False else new.discovered or old.discovered,
         server_name=new.server_name or old.server_name,
         server_version=new.server_version or old.server_version,
     )

@@ -12,6 +12,11 @@ two NATS defaults end a reply path after two minutes of silence."""
 LOST_AFTER: Final = 45.0
 """Seconds without the other side after which it is lost, counted only while connected."""
 
+SILENT_AFTER: Final = 20.0
+ASK_SILENT_EVERY: Final = 5.0
+"""Seconds without a word, although one is due after 15, from which a caller asks, and how often.
+A reply path may have ended with the other side alive (`allow_responses`, an export's threshold)."""
+
 ASK_FOR: Final = 15.0
 """Seconds for which a caller asks, once a second, after a reconnect. Instances return later."""
 

@@ -42,7 +42,8 @@ class _Pending(msgspec.Struct, Generic[Client]):
     client: Client
     id: Raw
     token: Raw | None
-    method: str
+    subscribes: str | None
+    """The URI, of a request to subscribe."""
 
 
 class SharedSession(Generic[Client]):
@@ -88,6 +89,11 @@ class SharedSession(Generic[Client]):
             case _:
                 return []
 
+    def give_up(self, client: Client, theirs: Key) -> list["Delivery[Client]"]:
+        """Cancel a request that its client does not wait for any more."""
+        ours = self._ours.get((client, theirs))
+        return [] if ours is None else [self._cancel(ours)]
+
     def client_gone(self, client: Client) -> list["Delivery[Client]"]:
         """Cancel and unsubscribe what a departed client leaves."""
         ours = [number for number, one in self._pending.items() if one.client == client]
@@ -95,6 +101,12 @@ class SharedSession(Generic[Client]):
         for uri in list(self._subscribers):
             gone += self._leave(client, uri)
         return gone
+
+    def lost(self, ours: Key | None) -> tuple[Client, Key] | None:
+        """Forget a request whose answer cannot be read; return whose it was, under which id."""
+        pending = self._take(ours) if isinstance(ours, int) else None
+        key = jsonrpc.key_of(pending.id) if pending is not None else None
+        return None if pending is None or key is None else (pending.client, key)
 
     # Requests.
 
@@ -120,7 +132,8 @@ class SharedSession(Generic[Client]):
         if token is not None:
             token = token.copy()
             params[eras.META] = Raw(jsonrpc.encode({**meta, eras.PROGRESS_TOKEN: number}))
-        self._pending[self._last] = _Pending(client, request.id.copy(), token, request.method)
+        uri = jsonrpc.text_of(params, "uri") if request.method == _SUBSCRIBE else None
+        self._pending[self._last] = _Pending(client, request.id.copy(), token, uri)
         key = jsonrpc.key_of(request.id)
         if key is not None:
             self._ours[client, key] = self._last
@@ -171,8 +184,7 @@ class SharedSession(Generic[Client]):
 
     def _receive_cancelled(self, client: Client, note: Notification) -> list["Delivery[Client]"]:
         key = jsonrpc.key_of(jsonrpc.params_of(note.members).get("requestId"))
-        ours = self._ours.get((client, key)) if key is not None else None
-        return [] if ours is None else [self._cancel(ours)]
+        return [] if key is None else self.give_up(client, key)
 
     def _cancel(self, ours: int) -> "Delivery[Client]":
         self._take(ours)
@@ -185,6 +197,9 @@ class SharedSession(Generic[Client]):
         pending = self._take(ours) if isinstance(ours, int) else None
         if pending is None:
             return []
+        if response.is_error and pending.subscribes is not None:
+            # Nobody has it: the next one to subscribe is to ask the server again.
+            self._subscribers.pop(pending.subscribes, None)
         key = jsonrpc.key_of(pending.id)
         return [ToClient(pending.client, response.with_id(pending.id), key)]
 

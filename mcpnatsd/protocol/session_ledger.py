@@ -54,7 +54,7 @@ class Ledger:
             return None
         found = self._asked.pop(key, None)
         if found is None:
-            # Python servers take "7" for 7; the client is told in the bytes it came in.
+            # Python servers take "7" for 7. The client waits for the id it chose.
             found = self._asked.pop(_twin(key), None)
         return found
 

@@ -115,6 +115,15 @@ class End(Generic[Body]):
         self.receive_ack(following - 1)
         return list(self._unacked)
 
+    def unacknowledged(self) -> list[Sent[Body]]:
+        """Return what the other end may not have."""
+        return list(self._unacked)
+
+    def replace(self, seq: int, body: Body) -> None:
+        """Send something else under the number of an unacknowledged message from now on."""
+        index = seq - self._unacked[0].seq
+        self._unacked[index] = Sent(seq, body, self._unacked[index].size)
+
     def heard(self, now: float) -> None:
         self._heard_at = now
 

@@ -102,6 +102,13 @@ class Line:
             case Request():
                 self._answer(message)
 
+    def refused(self, line: bytes, fault: McpnatsdError) -> None:
+        message = jsonrpc.decode(line)
+        key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
+        future = self._waiting.get(key) if isinstance(key, int) else None
+        if future is not None and not future.done():
+            future.set_exception(fault)
+
     def closed(self, fault: McpnatsdError, _untaken: list[tuple[bytes, str]]) -> None:
         self._fault = fault
         for future in self._waiting.values():

@@ -19,9 +19,7 @@ async def client(folder: Path, name: str, era: str = "modern") -> AsyncIterator[
     async with await shim(folder, name) as opened:
         await introduce(opened, era)
         yield opened
-        assert opened.process.stdin is not None
-        opened.process.stdin.close()
-        await opened.ended(60.0)
+        await opened.stop()
 
 
 @asynccontextmanager

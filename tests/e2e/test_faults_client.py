@@ -310,7 +310,7 @@ async def test_a_denied_tool_cannot_be_called_by_another_spelling_of_its_subject
         daemon(tmp_path, {"thin": config}, nats={"url": nats_url, "prefix": prefix}),
         plain(nats_url) as connection,
     ):
-        for tail in ("=73leep", "sleep", "sleep.", "%73leep", "SLEEP", "=73=6C=65=65=70"):
+        for tail in ("=73leep", "sleep", "sleep.", "%73leep", "=73=6C=65=65=70"):
             subject = f"{prefix}.req.thin.tools.call.{tail}".rstrip(".")
             for body in (encoded(message), b'{"seconds": 0}'):
                 for headers in (None, named):

@@ -164,7 +164,6 @@ async def test_a_legacy_server_that_exits_on_anything_else_serves_legacy_clients
         async with client(tmp_path, "old") as one:
             error = (await one.call("echo", text="x"))["error"]
             assert error["code"] in (-31004, -31006)
-            print(error)
         async with client(tmp_path, "old", "legacy") as one:
             await works(one, "legacy")
 
@@ -328,7 +327,6 @@ async def test_nothing_that_was_started_outlives_the_daemon(tmp_path: Path, end:
                     if name != "deaf":
                         found.update(family_in(await one.call("family", era=era)))
         found |= descendants(running.pid)
-        print(len(found))
         if end == "stop":
             await running.stop()
         else:

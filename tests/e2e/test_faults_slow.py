@@ -157,9 +157,49 @@ async def a_daemon_frozen_for_too_long_is_left(folder: Path) -> None:
             with frozen(first.pid):
                 for shim, id in asked:
                     assert fault_of(await shim.answer(id, BOUND)) == LOST
-                told = await legacy.call("record", era="legacy", text="on", bound=BOUND)
-                assert text_of(told) == "on"
+                # NATS goes on to offer new sessions to the frozen one, now and then.
+                while "error" in (told := await legacy.call("pid", era="legacy", bound=BOUND)):
+                    assert fault_of(told) == (-31001, None)
             await both_work(own, modern, legacy)
+
+
+async def replies_that_nats_cuts_off_are_asked_for(folder: Path) -> None:
+    users = """authorization { users: [
+      { user: daemon, password: d, permissions: {
+          subscribe: ">", publish: { deny: ["_INBOX_alice.>"] },
+          allow_responses: { max: 3, expires: "1m" } } },
+      { user: alice, password: a },
+    ] }"""
+    async with bus(folder, users) as own:
+        nats = {"url": own.natsd.url, "user": "daemon", "password": "d"}
+        alice = {"USER": "alice", "PASSWORD": "a", "INBOX_PREFIX": "_INBOX_alice"}
+        variables = {f"MCPNATSD_{name}": value for name, value in alice.items()}
+        async with serving(own, nats=nats) as daemon:
+            shim = await own.modern(**variables)
+            given = {"name": "progress", "arguments": {"steps": 5}, "_meta": {"progressToken": 1}}
+            asked = shim.modern("tools/call", **given)
+
+            assert text_of(await shim.answer(asked, BOUND)) == "5 steps"
+            assert [note["params"]["progress"] for note in shim.notes] == [1, 2, 3]
+            assert "allow_responses" in await shim.said("frames were lost")
+            assert any("NATS denies a subject" in line for line in daemon.log)
+
+
+async def a_stopped_daemon_leaves_a_legible_error(folder: Path) -> None:
+    async with bus(folder) as own:
+        async with serving(own) as daemon:
+            modern, legacy = await own.modern(), await own.legacy()
+            assert await daemon.stop() == 0
+        ask_again = await modern.call("echo", text="x", bound=BOUND)
+        assert fault_of(ask_again) == (-31001, None)
+        assert fault_of(await legacy.call("echo", era="legacy", text="x", bound=BOUND))[0] in (
+            -31001,
+            -31005,
+        )
+        async with serving(own):
+            assert text_of(await modern.call("echo", text="back", bound=BOUND)) == "back"
+            told = await legacy.call("echo", era="legacy", text="back", bound=BOUND)
+            assert text_of(told) == "back"
 
 
 def ask_both(modern: Shim, legacy: Shim, text: str, duration: float) -> list[tuple[Shim, object]]:
@@ -186,6 +226,8 @@ SCENARIOS: list[Scenario] = [
     a_frozen_nats_is_waited_for,
     a_frozen_daemon_is_waited_for,
     a_daemon_frozen_for_too_long_is_left,
+    replies_that_nats_cuts_off_are_asked_for,
+    a_stopped_daemon_leaves_a_legible_error,
 ]
 
 

@@ -106,21 +106,6 @@ async def test_an_inbox_that_is_not_granted_is_named(tmp_path: Path) -> None:
             assert "_INBOX" in response["error"]["message"].upper()
 
 
-async def test_replies_that_nats_cuts_off_are_noticed(tmp_path: Path) -> None:
-    stingy = (
-        '{ user: daemon, password: "d", permissions: { subscribe: ">", '
-        'publish: { deny: ["_INBOX_alice.>"] }, allow_responses: { max: 3, expires: "1m" } } }'
-    )
-    alice = user("alice", "mcp.>")
-    async with guarded_bus(tmp_path, alice, daemon=stingy) as own:
-        shim = await own.modern(**as_user("alice"))
-        given = {"name": "progress", "arguments": {"steps": 5}, "_meta": {"progressToken": 1}}
-        response = await shim.answer(shim.modern("tools/call", **given), LATE)
-
-        assert text_of(response) == "5 steps"
-        assert "allow_responses" in await shim.said("frames were lost")
-
-
 BY_USER = "mcp.{user}"
 
 

@@ -37,6 +37,18 @@ def test_what_is_not_acknowledged_is_sent_again_in_order() -> None:
     assert ours.unacked == 0
 
 
+def test_a_message_is_replaced_under_its_number() -> None:
+    ours = end()
+    for body in "abc":
+        ours.send(body, 1)
+    ours.receive_ack(1)
+
+    ours.replace(3, "x")
+
+    assert ours.unacknowledged() == [Sent(2, "b", 1), Sent(3, "x", 1)]
+    assert ours.resend_from(3) == [Sent(3, "x", 1)]
+
+
 def test_an_old_acknowledgement_changes_nothing() -> None:
     ours = end()
     for body in "abc":
@@ -154,6 +166,17 @@ def test_an_end_with_something_open_beats_every_second() -> None:
     for ours in (sending, receiving):
         assert not ours.beat_due(0.9)
         assert ours.beat_due(1.0)
+
+
+def test_a_held_end_beats_on_without_acknowledging() -> None:
+    ours = end()
+    ours.receive(1, 1)
+    ours.acknowledge(0.0)
+    ours.receive(2, 1)
+
+    assert ours.hold(1.0) == (1, 0)
+    assert not ours.beat_due(1.9)
+    assert ours.acknowledge(2.0) == (2, 0)
 
 
 def test_silence_for_45_seconds_is_a_loss() -> None:
