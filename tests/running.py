@@ -306,8 +306,13 @@ async def verb(folder: Path, *arguments: str, bound: float = 60.0, **extra: str)
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**environment(folder), **extra},
     )  # fmt: skip
-    async with asyncio.timeout(bound):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(bound):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 

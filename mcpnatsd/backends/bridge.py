@@ -299,7 +299,7 @@ class Bridge:
     def _record(self, served: Served, line: bytes) -> None:
         if not line and served.method != eras.LISTEN:
             return  # cancelled: neither answered nor failed
-        seconds = asyncio.get_running_loop().time() - served.opened_at
+        seconds = self.responder.now() - served.opened_at
         self.catalogue.statistics.record(served.method, served.asked.name, seconds, served.error)
 
     def _tell_up(self) -> None:

@@ -69,6 +69,7 @@ class SharedLegacy:
         on_verdict: Callable[[Verdict], None],
         on_tools: Callable[[Response, bytes], bytes],
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self.process: Process | None = None
         self.members: set[Member] = set()
         self._config = config
@@ -283,7 +284,3 @@ class SharedLegacy:
             self.process.write(line)
         except BackendError as fault:
             self._end(fault)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()

@@ -47,6 +47,7 @@ class LegacySession:
         on_verdict: Callable[[Verdict], None],
         on_tools: Callable[[Response, bytes], bytes],
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self.process: Process | None = None
         self.ledger = Ledger()
         self._config = config
@@ -212,7 +213,3 @@ class LegacySession:
 
     def _drop(self, reason: str) -> None:
         log.debug("message dropped", extra={"server": self._config.name, "reason": reason})
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()

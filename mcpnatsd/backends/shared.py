@@ -56,6 +56,7 @@ class Shared:
         on_hint: Callable[[str], None],
         on_failed: Callable[[int, McpnatsdError], None],
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self.process: Process | None = None
         self.restarts = 0
         self.strays = 0
@@ -358,7 +359,3 @@ class Shared:
                 self.process.kill()
         except (BackendError, ProtocolError) as error:
             log.debug("no sign of life", extra={"error": str(error)})
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()

@@ -50,6 +50,7 @@ class Requester:
     def __init__(self, connection: Connection, inbox: Inbox, prefix: str) -> None:
         self.inbox = inbox
         self.prefix = prefix
+        self._now = asyncio.get_running_loop().time
         self._connection = connection
         self._opened = 0
         self._calls: set[Call] = set()
@@ -59,6 +60,7 @@ class Requester:
         """Instances that hold a process of a client's own (`isolation: session`)."""
 
         self._up_at = -GRACE
+        self._after_outage = False
         self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
         connection.watch_denied(self._on_denied)
 
@@ -147,10 +149,16 @@ class Requester:
             self._pins.pop((call.owner.edge, call.server), None)
             self._send(call)
             return
-        if now - self._up_at < GRACE and call.server in self._known and call.pinned is None:
+        if now - self._up_at < self._grace(call) and call.pinned is None:
             call.refused_at = now  # whoever serves it may be on the way back
             return
         self.fail(call, holder_gone(call.server) if call.pinned else nobody_serves(call.server))
+
+    def _grace(self, call: Call) -> float:
+        """Return for how long after a reconnect nobody there may only mean: not back yet."""
+        if call.server in self._known:
+            return GRACE
+        return FIRST_CONTACT if self._after_outage else 0.0
 
     def answer_alive(self, call: Call, reply: str) -> None:
         if reply and self._connection.connected:
@@ -251,6 +259,7 @@ class Requester:
 
     def _on_up(self) -> None:
         now = self._up_at = self._now()
+        self._after_outage = self._connection.complained
         for call in list(self._calls):
             call.heard_at = now
             if call.phase is Phase.HELD:
@@ -333,10 +342,6 @@ class Requester:
         self._calls.discard(call)
         for reply in call.replies:
             self.inbox.close(reply)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _denied(call: Call, kind: str, subject: str, inbox: str) -> bool:

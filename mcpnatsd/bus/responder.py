@@ -69,6 +69,7 @@ class Responder:
         on_tunnel: OnTunnel,
         on_done: Callable[[Served, bytes], None],
     ) -> None:
+        self.now = asyncio.get_running_loop().time
         self.connection = connection
         self.blocks = Blocks(address.instance)
         self._inbox = inbox
@@ -94,9 +95,6 @@ class Responder:
     def listening(self) -> list[Served]:
         """Return the subscriptions that are open: they end only when somebody ends them."""
         return [one for one in self._served.values() if one.method == eras.LISTEN]
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
 
     def open(self) -> None:
         """Start to listen."""
@@ -190,7 +188,7 @@ class Responder:
 
     def _receive_exchange(self, message: Incoming, body: bytes) -> None:
         body = jsonrpc.single_line(body)
-        asked = incoming.asked(message, body, self._backend.tool_names(), self._version)
+        asked = incoming.asked(message, body, self._backend.tool_names, self._version)
         message.check(asked.request.method, asked.name)
         if message.call in self._served:
             raise RemoteProtocolError("this call is running already")

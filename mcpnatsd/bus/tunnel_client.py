@@ -76,6 +76,7 @@ class Tunnel:
         *,
         patience: float = 0.0,
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self.phase = Phase.OPENING
         self.instance = ""
         self._connection = connection
@@ -237,6 +238,8 @@ class Tunnel:
         self._pipe.reconnected(now)
         if self.phase is Phase.OPENING:
             self._opened_at = now
+            if self._connection.complained:
+                self._patience = max(self._patience, OPEN_WITHIN)  # instances return later
             self._send_open()
         elif self.phase is Phase.OPEN:
             self._give_up_at = None
@@ -302,10 +305,6 @@ class Tunnel:
         self.phase = Phase.CLOSED
         self._unwatch()
         self._inbox.close(self._line_subject)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _lost(server: str) -> InstanceLost:

@@ -56,6 +56,7 @@ class ServedTunnel:
         line_bytes: int,
         now: float,
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self.id = incoming.headers[headers.TUNNEL]
         self.user = incoming.user
         self.session: Session | None = None
@@ -99,7 +100,7 @@ class ServedTunnel:
     def close(self, fault: McpnatsdError | None) -> None:
         """End the session from our side; the client learns why, and what it missed."""
         if self.closed_at is None:
-            self.closed_at = _now()
+            self.closed_at = self._now()
             self._closing = jsonrpc.fault_body(fault)
             self._pipe.close(self._closing)
 
@@ -170,6 +171,7 @@ class ServedTunnels:
     """The tunnels of one server on one instance."""
 
     def __init__(self, connection: Connection, *, line_bytes: int, instance: str) -> None:
+        self._now = asyncio.get_running_loop().time
         self._connection = connection
         self._line_bytes = line_bytes
         self._blocks = Blocks(instance)
@@ -193,13 +195,13 @@ class ServedTunnels:
         tunnel = self._tunnels.get(incoming.pinned_id)
         if tunnel is None or tunnel.user != incoming.user:
             self._unknown(incoming)
-        elif tunnel.receive(incoming, _now()):
+        elif tunnel.receive(incoming, self._now()):
             self._forget(tunnel, "the client left")
 
     def tick(self) -> None:
         if not self._connection.up:
             return  # an outage says nothing of the clients
-        now = _now()
+        now = self._now()
         for tunnel in list(self._tunnels.values()):
             if tunnel.tick(now):
                 self._forget(tunnel, "the client vanished")
@@ -225,7 +227,7 @@ class ServedTunnels:
             raise RemoteProtocolError(f"{headers.TUNNEL} must be 128 random bits in hex")
         if not incoming.reply or self.on_open is None:
             raise RemoteProtocolError("a tunnel needs a reply subject")
-        now = _now()
+        now = self._now()
         tunnel = ServedTunnel(self._connection, incoming, line_bytes=self._line_bytes, now=now)
         self._tunnels[token] = tunnel
         tunnel.opened(self._blocks)
@@ -246,12 +248,12 @@ class ServedTunnels:
         del self._tunnels[tunnel.id]
         session, tunnel.session = tunnel.session, None
         if tunnel.closed_at is None:
-            tunnel.closed_at = _now()
+            tunnel.closed_at = self._now()
         if session is not None:
             session.client_gone(reason)
 
     def _on_up(self) -> None:
-        now = _now()
+        now = self._now()
         for tunnel in self._tunnels.values():
             tunnel.reconnected(now)
 
@@ -278,7 +280,3 @@ def _name(message: Request | Notification) -> str | None:
     if raw is not None and len(jsonrpc.encode(params)) != len(bytes(raw)):
         jsonrpc.refuse_duplicates(bytes(raw))
     return name_of(message.method, params)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

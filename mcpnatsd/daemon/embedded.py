@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -102,18 +103,20 @@ class EmbeddedNats:
 
     async def _announced(self) -> str:
         """Return the URL that nats-server writes down once it listens."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
-                while not (found := list(self._folder.glob("*.ports"))):
-                    if self._exited.is_set():
-                        break
+                while not self._exited.is_set():
+                    if url := self._written_url():
+                        return url
                     await asyncio.sleep(0.01)
-        except TimeoutError:
-            found = []
-        if not found:
-            raise ConfigError(f"the embedded NATS does not listen: {self._last_words()}")
-        ports = json.loads(found[0].read_text(encoding="utf-8"))
-        return str(ports["nats"][0])
+        raise ConfigError(f"the embedded NATS does not listen: {self._last_words()}")
+
+    def _written_url(self) -> str:
+        """Return what is written down by now; nothing while the file is half written."""
+        for path in self._folder.glob("*.ports"):
+            with suppress(OSError, ValueError):
+                return str(json.loads(path.read_text(encoding="utf-8"))["nats"][0])
+        return ""
 
     def _last_words(self) -> str:
         try:

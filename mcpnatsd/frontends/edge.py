@@ -5,7 +5,6 @@ modern requests as exchanges and a legacy session into a tunnel. It does not kno
 client is at a pipe or at a socket.
 """
 
-import asyncio
 import logging
 import secrets
 from typing import Final
@@ -187,7 +186,3 @@ class Edge:
         key = jsonrpc.key_of(call.outgoing.id)
         if key is not None:
             self._calls.pop(key, None)
-
-    @staticmethod
-    def now() -> float:
-        return asyncio.get_running_loop().time()

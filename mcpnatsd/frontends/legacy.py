@@ -52,6 +52,7 @@ class LegacyClient:
     """One client's session."""
 
     def __init__(self, bus: ClientBus, server: str, output: Output) -> None:
+        self._now = asyncio.get_running_loop().time
         self._bus = bus
         self._server = server
         self._output = output
@@ -291,10 +292,6 @@ class LegacyClient:
     def _denied(self, kind: str, subject: str) -> None:
         if self._tunnel is not None:
             self._tunnel.denied(kind, subject)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _tail(message: Message) -> str:

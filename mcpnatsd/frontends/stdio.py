@@ -11,10 +11,9 @@ import signal
 from typing import Final
 
 from mcpnatsd import loop
-from mcpnatsd.bus.client_bus import client_bus
+from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import Connection, open_connection
 from mcpnatsd.config.model import NatsConfig
-from mcpnatsd.errors import BusError
 from mcpnatsd.frontends.edge import Edge
 from mcpnatsd.frontends.line_client import LineClient
 from mcpnatsd.frontends.output import Output
@@ -42,16 +41,21 @@ class _Shim:
         self._host = os.getppid()
         self._over = asyncio.Event()
         self._eof_at: float | None = None
-        self._was_away = False
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(number, self._over.set)
         prefix = Prefix.parse(self._settings.prefix)
-        connection = await self._connect(prefix)
+        name = f"mcpnatsd connect {self._server}"
+        connection = await open_connection(self._settings, name=name, wait=False)
         connection.watch(on_up=lambda: _say_back(connection), on_down=lambda: None)
-        connection.watch(on_up=self._say_back, on_down=self._note_away)
-        bus = await client_bus(connection, prefix)
+        bus = await self._bus(connection, prefix)
+        if bus is not None:
+            await self._serve(bus)
+        await connection.close()
+        return 0
+
+    async def _serve(self, bus: ClientBus) -> None:
         output = Output(await open_stdout(self._over.set))
         edge = Edge(bus, self._server, output)
         client = LineClient(edge, lambda yes: stdin.pause(yes=yes))
@@ -62,27 +66,23 @@ class _Shim:
             clocks.cancel()
         output.flush()
         edge.gone()
-        await connection.close()
-        return 0
 
-    async def _connect(self, prefix: Prefix) -> Connection:
-        """Connect in the background; only a prefix that names the caller must wait for NATS."""
-        name = f"mcpnatsd connect {self._server}"
-        while prefix.names_caller:
-            try:
-                return await open_connection(self._settings, name=name, wait=True)
-            except BusError as fault:
-                log.warning("waiting for NATS", extra={"reason": str(fault)})
-                await asyncio.sleep(1.0)
-        return await open_connection(self._settings, name=name, wait=False)
+    async def _bus(self, connection: Connection, prefix: Prefix) -> ClientBus | None:
+        """Return the client's side of the bus, or None when we are to end before it is there.
 
-    def _note_away(self) -> None:
-        self._was_away = True
-
-    def _say_back(self) -> None:
-        if self._was_away:
-            self._was_away = False
-            log.info("reconnected", extra={"server": self._server})
+        Only a prefix that names the caller must wait for NATS.
+        """
+        if not prefix.names_caller:
+            return await client_bus(connection, prefix)
+        opening = asyncio.create_task(client_bus(connection, prefix))
+        while not opening.done() and not self._over.is_set():
+            await asyncio.wait({opening}, timeout=TICK)
+            if os.getppid() != self._host:
+                self._over.set()
+        if opening.done():
+            return opening.result()
+        opening.cancel()
+        return None
 
     def _end_of_input(self, client: LineClient) -> None:
         client.receive_eof()

@@ -35,6 +35,7 @@ _MOST_DIGITS: Final = 18
 """Of a number in a header. A longer one is nobody's, and `int` would refuse it after 4300."""
 
 _START: Final = b"NATS/1.0\r\n"
+_CALL_MARK: Final = f"\r\n{CALL}:".encode()
 _SEQ_START: Final = _START + SEQ.encode() + b":"
 
 
@@ -58,6 +59,16 @@ def parse(block: bytes | None) -> dict[str, str]:
 
 parse_again = lru_cache(maxsize=256)(parse)
 """`parse` for blocks that come again and again. Its answers are shared: read them only."""
+
+
+def parse_request(block: bytes | None) -> dict[str, str]:
+    """`parse` for requests: all but the last header, `Mcp-Call`, come again and again."""
+    if block is None:
+        return {}
+    same, mark, call = block.rpartition(_CALL_MARK)
+    if not mark or not call.endswith(b"\r\n\r\n") or b"\r" in call[:-4]:
+        return parse(block)
+    return {**parse_again(same + b"\r\n\r\n"), CALL: call[:-4].decode("latin-1").strip()}
 
 
 def seq_only(seq: int) -> bytes:

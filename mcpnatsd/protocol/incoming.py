@@ -4,13 +4,13 @@ The subject is never decoded: the body's own method and name are encoded and com
 that `=64elete_repo` cannot pass where `delete_repo` is denied (WIRE.md, "Integrity").
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
-from mcpnatsd.errors import McpnatsdError, Mismatch, ParseError, RemoteProtocolError
+from mcpnatsd.errors import McpnatsdError, Mismatch, RemoteProtocolError
 from mcpnatsd.protocol import eras, headers, jsonrpc, subjects
 from mcpnatsd.protocol.jsonrpc import Members, Notification, Request
 from mcpnatsd.protocol.outgoing import name_of
@@ -100,20 +100,26 @@ def read(
         tail=tokens[-1].decode("latin-1"),
         reply=reply.decode("latin-1"),
         body=body,
-        headers=headers.parse(block),
+        headers=headers.parse_request(block),
         user=prefix.caller_in(tokens) if prefix.names_caller else b"",
     )
 
 
-def asked(incoming: Incoming, body: bytes, tools: Iterable[str], version: str) -> Asked:
+def asked(
+    incoming: Incoming, body: bytes, tools: Callable[[], Iterable[str]], version: str
+) -> Asked:
     """Read the request in a body; bare arguments on a tool's subject become a call of it.
 
     Raises:
         RemoteProtocolError: It is neither. A notification is no request: see `notified`.
     """
-    if incoming.tail.startswith("tools.call.") and not _is_envelope(body):
-        return _bare_call(incoming, body, tools, version)
-    message = jsonrpc.decode(body)
+    callable_bare = incoming.tail.startswith("tools.call.")
+    if callable_bare and (not body or body.isspace()):
+        return _bare_call(incoming, b"{}", tools(), version)
+    members = jsonrpc.split(body)
+    if callable_bare and "jsonrpc" not in members:
+        return _bare_call(incoming, body, tools(), version)
+    message = jsonrpc.classify(members)
     if not isinstance(message, Request):
         raise RemoteProtocolError("only requests are answered on this subject")
     params = jsonrpc.params_of(message.members)
@@ -129,18 +135,7 @@ def notified(body: bytes) -> Notification | None:
     return message if isinstance(message, Notification) else None
 
 
-def _is_envelope(body: bytes) -> bool:
-    if b'"jsonrpc"' not in body:
-        return False
-    return "jsonrpc" in jsonrpc.split(body)
-
-
-def _bare_call(incoming: Incoming, body: bytes, tools: Iterable[str], version: str) -> Asked:
-    arguments = body.strip() or b"{}"
-    try:
-        jsonrpc.split(arguments)
-    except ParseError as error:
-        raise ParseError(f"a tool's arguments must be a JSON object: {error}") from None
+def _bare_call(incoming: Incoming, arguments: bytes, tools: Iterable[str], version: str) -> Asked:
     name = _tool_on(incoming, tools)
     params: Members = {
         "name": Raw(jsonrpc.encode(name)),

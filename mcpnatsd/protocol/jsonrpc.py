@@ -81,7 +81,15 @@ def decode(line: bytes) -> Message:
         ParseError: It is not JSON in UTF-8.
         RemoteProtocolError: It is JSON, but no JSON-RPC 2.0 message (a batch, a null id, …).
     """
-    members = split(line)
+    return classify(split(line))
+
+
+def classify(members: Members) -> Message:
+    """Say what kind of message these members are.
+
+    Raises:
+        RemoteProtocolError: They are no JSON-RPC 2.0 message.
+    """
     if bytes(members.get("jsonrpc", _NULL)) != _VERSION:
         raise RemoteProtocolError('not a JSON-RPC 2.0 message: "jsonrpc" must be "2.0"')
     method = members.get("method")

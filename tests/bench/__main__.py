@@ -4,6 +4,7 @@ Nothing is asserted. The rounds of all ways are interleaved, so that a busy mach
 one of them; what counts is the ratios.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,7 @@ class Bench:
 
 
 def main(size: Size) -> None:
+    load = os.getloadavg()[0]
     try:
         install.install()
     except (subprocess.CalledProcessError, OSError) as error:
@@ -125,7 +127,7 @@ def main(size: Size) -> None:
         kept = memory.measure(bench.folder, bench.nats.url)
     rows = [*ratios.of_calls(found), *ratios.of_peers(found)]
     rows += [*ratios.of_starts(started), *ratios.of_memory(kept)]
-    text = report.page(found, started, kept, rows)
+    text = report.page(found, started, kept, rows, load)
     print(text)
     if size is FULL:
         RESULTS.write_text(text + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.peers.install import CACHE, NPM_INSTALL, once
 
 FOLDER = CACHE / "bench"
-PYTHON = ["mcp-proxy==0.13.0", "py-spy==0.4.3"]
+PYTHON = ["mcp-proxy==0.13.0"]
 NODE = ["supergateway@4.0.0", "mcp-remote@0.15.1"]
 
 

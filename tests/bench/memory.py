@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bench import programs
 from tests.bench.client import BOUND, Failed, within
 from tests.bench.paths import piped
-from tests.bench.programs import Daemon, rss_mib
+from tests.bench.programs import Daemon, descendants, rss_mib
 
 IDLE = 100
 TUNNELS = 50
@@ -64,9 +64,8 @@ def opened(nats_url: str, count: int) -> Iterator[None]:
 
 def reaper_mib(daemon: Daemon) -> float:
     """Return what the process that starts the servers keeps."""
-    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-    return max((rss_mib(int(pid)) for pid in children if is_reaper(pid)), default=0.0)
+    return max((rss_mib(pid) for pid in descendants(daemon.pid) if is_reaper(pid)), default=0.0)
 
 
-def is_reaper(pid: str) -> bool:
+def is_reaper(pid: int) -> bool:
     return b"reaper" in Path(f"/proc/{pid}/cmdline").read_bytes()

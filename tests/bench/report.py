@@ -26,12 +26,14 @@ server; the others' is client, stdio side, HTTP, server side, server. All run on
 together with the client that makes the calls."""
 
 
-def page(found: Found, started: Sequence[Started], kept: Memory, rows: Sequence[Ratio]) -> str:
+def page(
+    found: Found, started: Sequence[Started], kept: Memory, rows: Sequence[Ratio], load: float
+) -> str:
     head = ["target", "found", "wanted", ""]
     parts = [
         "# Measured",
         METHOD,
-        machine(),
+        machine(load),
         "## Calls",
         calls(found.every),
         "## Starts and memory",
@@ -117,7 +119,7 @@ def memory(found: Memory) -> str:
     return table(["the daemon", "MiB"], rows)
 
 
-def machine() -> str:
+def machine(load: float) -> str:
     cpu = Path("/proc/cpuinfo")
     model = platform.processor()
     if cpu.exists():
@@ -130,5 +132,6 @@ def machine() -> str:
         said.stdout.strip(),
         f"nats-py {version('nats-py')}",
         f"{datetime.now(UTC):%Y-%m-%d}",
+        f"load average before the run {load:.1f}",
     ]
     return "; ".join(facts)

@@ -4,16 +4,16 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.clients import ask, client, pid_of_server, refusal, works
+from tests.e2e.clients import ask, client, pid_of_server, refusal, without, works
 from tests.faults import LATE, Record, bus
 from tests.processes import gone
-from tests.running import Running, Shim, daemon, server, shim, text_of
+from tests.running import Shim, daemon, server, shim, text_of
 from tests.waiting import until
 
 SHARED = {"isolation": "shared"}
@@ -113,15 +113,10 @@ async def test_a_call_that_hangs_in_a_shared_process_is_given_up_alone(tmp_path:
     async with daemon(tmp_path, servers), two(tmp_path, "legacy") as (ann, bob):
         pid = await pid_of_server(bob, "legacy")
         asked = ask(ann, "legacy", "sleep", seconds=600)
-
-        while not ann.unasked:
-            await works(bob, "legacy")
-            try:
-                ann.unasked.append(await ann.answer(asked, bound=0.5))
-            except TimeoutError:
-                continue
+        await works(ann, "legacy")  # so the process is not silent, as far as anybody knows
 
         await refusal(ann, asked, -31008)
+        await works(bob, "legacy")
         assert await pid_of_server(ann, "legacy") == pid
 
 
@@ -169,7 +164,8 @@ async def test_a_client_stays_at_its_instance_until_that_goes(
             for one, home in zip(shims, homes, strict=True):
                 moved = await settled(one)
                 assert {await pid_of_server(one, "modern") for _ in range(4)} == {moved}
-                assert moved == home or gone(home)
+                if moved != home:
+                    await gone(home)
             assert b.process.returncode is None
 
 
@@ -237,36 +233,33 @@ async def test_an_era_is_remembered_over_a_restart(tmp_path: Path) -> None:
     assert (old.lines(), new.lines()) == before
 
 
-@pytest.mark.parametrize("running", [True, False], ids=["while-it-runs", "over-a-restart"])
-async def test_a_server_that_became_another_is_found_out(tmp_path: Path, *, running: bool) -> None:
+@pytest.mark.parametrize("restarted", [True, False], ids=["over-a-restart", "while-it-runs"])
+async def test_a_server_that_became_another_is_found_out(
+    tmp_path: Path, *, restarted: bool
+) -> None:
     era = tmp_path / "era"
     script = f'exec "$@" "$(cat {era})"'
     servers = {"thin": ["sh", "-c", script, "sh", *server("thin")]}
-
-    @asynccontextmanager
-    async def upgraded(name: str) -> AsyncIterator[None]:
-        async with daemon(tmp_path, servers) as one:
-            if running:
-                await upgrade(one)
-                yield
-        if not running:
-            era.write_text(name)
-            async with daemon(tmp_path, servers):
-                yield
-
-    async def upgrade(_: Running) -> None:
-        era.write_text("legacy")
-
     era.write_text("modern")
-    async with daemon(tmp_path, servers), client(tmp_path, "thin") as one:
-        await works(one, "modern")
-    async with upgraded("legacy"):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(daemon(tmp_path, servers))
+        async with client(tmp_path, "thin") as one:
+            pid = await pid_of_server(one, "modern")
+        era.write_text("legacy")
+        if restarted:
+            await stack.aclose()
+            await stack.enter_async_context(daemon(tmp_path, servers))
+        else:
+            os.kill(pid, signal.SIGKILL)
+            await without(tmp_path, "thin", pid)
+
         async with await shim(tmp_path, "thin") as one:
             error = (await one.call("echo"))["error"]
             assert error["code"] == -31006
             assert {"2025-11-25", "2026-07-28"} <= set(words(error["message"]))
         async with client(tmp_path, "thin", "legacy") as one:
             await works(one, "legacy")
+
         era.write_text("modern")
         async with await shim(tmp_path, "thin") as one:
             assert (await one.initialize())["error"]["data"]["supported"] == ["2026-07-28"]
@@ -288,9 +281,9 @@ async def test_a_request_that_meets_a_process_on_its_way_out_is_answered(
     tmp_path: Path, era: str, config: dict[str, Any]
 ) -> None:
     pid = tmp_path / "pid"
-    script = f'"$@"; echo >{pid}; sleep 2'
+    script = f'"$@"; echo >{pid}; sleep 1'
     command = ["sh", "-c", script, "sh", *server("thin", era)]
-    limits = {"idle_timeout": 1, "stop_timeout": 30}
+    limits = {"idle_timeout": 0.5, "stop_timeout": 30}
     servers = {"thin": {"command": command, **config, "limits": limits}}
     async with daemon(tmp_path, servers), client(tmp_path, "thin", "modern") as one:
         if era == "legacy":
@@ -311,39 +304,36 @@ async def test_a_request_that_meets_a_process_on_its_way_out_is_answered(
 async def test_all_who_wait_for_a_start_are_told_that_it_failed(
     tmp_path: Path, era: str, config: dict[str, Any], name: str
 ) -> None:
+    limits = {"start_timeout": 20 if name == "dies" else 0.5, "stop_timeout": 0.2}
     dies = ["sh", "-c", "read line; sleep 0.2; exit 3"]
     command = dies if name == "dies" else server(name)
-    servers = {"bad": {"command": command, **config, "limits": {"start_timeout": 1}}}
+    servers = {"bad": {"command": command, **config, "limits": limits}}
     async with daemon(tmp_path, servers) as running:
-        shims = [await shim(tmp_path, "bad") for _ in range(2)]
-        for one in shims:
-            async with one:
-                if era == "modern":
-                    asked = [ask(one, era, "echo", text="x") for _ in range(3)]
-                    answers = [await one.answer(id) for id in asked]
-                else:
-                    answers = [await one.initialize()]
-                expected = {-31004} if name == "dies" else {-31008}
-                assert {answer["error"]["code"] for answer in answers} == expected
+        async with await shim(tmp_path, "bad") as one:
+            if era == "modern":
+                asked = [ask(one, era, "echo", text="x") for _ in range(3)]
+                answers = [await one.answer(id) for id in asked]
+            else:
+                answers = [await one.initialize()]
+        expected = {-31004} if name == "dies" else {-31008}
+        assert {answer["error"]["code"] for answer in answers} == expected
         assert not [line for line in running.log if "Traceback" in line or "failed" in line]
 
 
 HANDSHAKE = (
-    '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{},'
+    '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25","capabilities":{},'
     '"serverInfo":{"name":"s","version":"1"}}}'
 )
 
 
-@pytest.mark.parametrize("config", [{}, SHARED], ids=["own", "shared"])
-async def test_a_server_that_says_hello_and_goodbye_leaves_nobody_waiting(
-    tmp_path: Path, config: dict[str, Any]
+async def test_a_shared_server_that_says_hello_and_goodbye_leaves_nobody_waiting(
+    tmp_path: Path,
 ) -> None:
-    script = f"read line; echo '{HANDSHAKE % (0 if config else 1)}'"
-    servers = {"brief": {"command": ["sh", "-c", script], **config}}
+    script = f"read line; echo '{HANDSHAKE}'"
+    servers = {"brief": {"command": ["sh", "-c", script], **SHARED}}
     async with daemon(tmp_path, servers), await shim(tmp_path, "brief") as one:
         assert "result" in await one.initialize()
-        for _ in range(3):
-            assert "error" in await one.call("echo", era="legacy", bound=LATE)
+        assert "error" in await one.call("echo", era="legacy", bound=LATE)
 
 
 async def test_modern_requests_that_find_a_legacy_server_are_all_refused(tmp_path: Path) -> None:
@@ -368,7 +358,7 @@ async def test_who_waits_for_a_turn_has_it_after_an_answer_that_was_too_large(
 
 async def test_a_process_that_was_idle_is_not_started_again_for_nobody(tmp_path: Path) -> None:
     record = Record(tmp_path / "record")
-    limits = {"idle_timeout": 1, "concurrency": 1}
+    limits = {"idle_timeout": 0.5, "concurrency": 1}
     servers = {"recorder": {"command": record.command("modern"), "limits": limits}}
     async with daemon(tmp_path, servers) as running, await shim(tmp_path, "recorder") as one:
         asked = [ask(one, "modern", "echo", text="x") for _ in range(5)]

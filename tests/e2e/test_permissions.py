@@ -1,5 +1,6 @@
 """What NATS grants a user is what a client may do, in both eras."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,3 +182,21 @@ async def test_a_daemon_that_names_its_callers_starts_without_nats(tmp_path: Pat
             await daemon.said("NATS is up")
             shim = await own.shim("recorder", "--prefix", "mcp.anybody")
             assert text_of(await shim.call("echo", text="x", bound=LATE)) == "x"
+
+
+async def test_a_client_whose_prefix_names_it_waits_for_nats(tmp_path: Path) -> None:
+    async with guarded_bus(tmp_path, own_user("alice"), prefix=BY_USER) as own:
+        own.natsd.kill()
+        shims = [
+            await own.shim("recorder", "--prefix", BY_USER, **as_user("alice")) for _ in range(3)
+        ]
+        for shim in shims:
+            await shim.said("NATS is away")
+        assert await shims[0].stop() == 0
+        asked = ask(shims[1], "echo", text="at last")
+        session = asyncio.create_task(shims[2].initialize(LATE))
+        own.natsd.start()
+
+        assert text_of(await shims[1].answer(asked, LATE)) == "at last"
+        assert "result" in await session
+        assert sum("NATS is away" in line for line in shims[1].log) == 1

@@ -29,7 +29,7 @@ def request(method: str, **params: object) -> bytes:
 
 
 def asked(message: Incoming, *tools: str) -> Asked:
-    return incoming.asked(message, message.body, tools, "1.0")
+    return incoming.asked(message, message.body, lambda: tools, "1.0")
 
 
 def checked(message: Incoming, *tools: str) -> Asked:
@@ -235,13 +235,12 @@ def test_an_argument_called_jsonrpc_in_a_nested_object_is_an_argument() -> None:
     assert one.bare
 
 
-def test_an_envelope_in_disguise_is_only_arguments() -> None:
+def test_an_envelope_in_disguise_is_an_envelope() -> None:
     """However it is written, the call that is checked is the call that is made."""
     body = request("tools/call", name="delete").replace(b'"jsonrpc"', rb'"json\u0072pc"')
 
-    one = checked(arrived("tools.call.get", body))
-
-    assert (one.bare, one.name) == (True, "get")
+    with pytest.raises(Mismatch):
+        checked(arrived("tools.call.get", body))
 
 
 def test_a_bare_body_calls_nothing_but_tools() -> None:

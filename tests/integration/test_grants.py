@@ -1,0 +1,70 @@
+"""The nats-server configurations of WIRE.md, on a real one: who may what, and that it works."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.natsd import NatsServer
+from tests.running import Shim, daemon, server, shim, text_of, verb
+
+WIRE = Path(__file__).parents[2] / "mcpnatsd" / "protocol" / "WIRE.md"
+HOST = {"user": "host", "password": "host-secret", "inbox_prefix": "_INBOX_host"}
+ALICE = ("--user", "alice", "--password", "alice-secret", "--inbox-prefix", "_INBOX_alice")
+
+
+def example(name: str) -> str:
+    """Return a configuration of the page, with a tool that the test's server has."""
+    found = re.search(
+        rf"^```nats-{name}\n(.*?)^```", WIRE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    return found[1].replace("get_issue", "echo")
+
+
+@asynccontextmanager
+async def client_of(folder: Path, name: str, era: str) -> AsyncIterator[Shim]:
+    """Run alice's shim, and the host's daemon, under a configuration of the page."""
+    folder.mkdir(exist_ok=True)
+    with NatsServer(folder / "nats", example(name)) as nats:
+        own = {"url": nats.url, **HOST}
+        async with (
+            daemon(folder / "host", {"github": server("thin", era)}, nats=own),
+            await shim(folder, "github", "--nats", nats.url, *ALICE) as client,
+        ):
+            if era == "legacy":
+                await client.initialize()
+            yield client
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize("name", ["permissions", "accounts"])
+async def test_what_is_granted_works(tmp_path: Path, name: str, era: str) -> None:
+    large = "x" * 3_000_000
+    async with client_of(tmp_path, name, era) as client:
+        assert text_of(await client.call("echo", era=era, text="small")) == "small"
+        assert text_of(await client.call("echo", era=era, bound=60, text=large)) == large
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_what_is_not_granted_is_forbidden_and_costs_nothing_else(
+    tmp_path: Path, era: str
+) -> None:
+    async with client_of(tmp_path, "permissions", era) as client:
+        assert (await client.call("pid", era=era))["error"]["code"] == -31002
+        assert text_of(await client.call("echo", era=era, text="on")) == "on"
+        assert not any("anew" in line for line in client.log)
+
+
+async def test_a_granted_user_finds_the_server(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats", example("permissions")) as nats:
+        own = {"url": nats.url, **HOST}
+        async with daemon(tmp_path / "host", {"github": server("thin")}, nats=own):
+            listed = await verb(tmp_path, "list", "--nats", nats.url, *ALICE)
+            shown = await verb(tmp_path, "info", "github", "--nats", nats.url, *ALICE)
+
+    assert (listed.code, shown.code) == (0, 0), (listed, shown)
+    assert "github" in listed.out
+    assert "echo" in shown.out
