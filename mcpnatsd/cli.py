@@ -230,9 +230,10 @@ def _schema(_args: Arguments) -> int:
 def _connect(args: Arguments) -> int:
     from mcpnatsd import log
     from mcpnatsd.frontends.stdio import run
+    from mcpnatsd.protocol.subjects import checked_server
 
     log.set_up_shim()
-    return run(args.server, _settings(args))
+    return run(checked_server(args.server), _settings(args))
 
 
 def _status(args: Arguments) -> int:

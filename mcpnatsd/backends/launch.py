@@ -1,13 +1,16 @@
 """Starts a configured server: its environment, its limits, its place."""
 
 import os
-from typing import Protocol
+from typing import Final, Protocol
 
 from mcpnatsd.backends.environment import server_environment
 from mcpnatsd.backends.process import Exit, Process, Spec
 from mcpnatsd.backends.reaper import Reaper
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.protocol.lines import Oversize
+
+_PENDING_BYTES: Final = 32 << 20
+"""What may wait to be written to a server, at least: more than a client's window holds."""
 
 
 class Listener(Protocol):
@@ -48,5 +51,6 @@ def _spec(config: ServerConfig) -> Spec:
         env=server_environment(os.environ, config.env),
         cwd=config.cwd,
         output_line_bytes=config.limits.output_line_bytes,
+        pending_bytes=max(_PENDING_BYTES, 4 * config.limits.line_bytes),
         stop_timeout=config.limits.stop_timeout,
     )

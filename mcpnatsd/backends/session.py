@@ -33,6 +33,12 @@ HOLD_BYTES = 4 * 1024 * 1024
 """Unwritten bytes towards a process at which its client is made to wait."""
 
 
+SIGN_OF_LIFE = 5.0
+"""Seconds in which a silent process must answer a ping, after a call of it timed out."""
+
+_PING_ID = "mcpnatsd-ping"
+
+
 class LegacySession:
     """A process for one client, from its `initialize` until either is gone."""
 
@@ -60,6 +66,7 @@ class LegacySession:
         self._early: list[bytes] = []
         self._over = asyncio.Event()
         self._initialized = False
+        self._kill_at: float | None = None
         self.fault: str | None = None
         """Why it could not start, or not go on; None when its client left."""
 
@@ -127,6 +134,7 @@ class LegacySession:
 
     def receive_output(self, line: bytes) -> None:
         self._line_at = self._now()
+        self._kill_at = None
         try:
             message = jsonrpc.decode(line)
         except ProtocolError as fault:
@@ -186,6 +194,7 @@ class LegacySession:
         if not self._initialized and now - self._started_at >= self._config.limits.start_timeout:
             self._end(start_timed_out(self._config, process.stderr_tail))
             return
+        self._kill_if_silent(process, now)
         limit = self._config.limits.call_timeout
         late = self.ledger.overdue(now - limit)
         if late:
@@ -197,10 +206,17 @@ class LegacySession:
             params = {"requestId": jsonrpc.key_of(asked.id), "reason": "call_timeout"}
             self._write(jsonrpc.notification(eras.CANCELLED, params))
         if any(self._line_at < asked.at for asked in late):
-            # It has not said a word in all that time: the client's next request gets a new one.
+            # It has not said a word in all that time: is it alive? 2025-11-25, Basic, Ping.
+            ping = {"jsonrpc": "2.0", "id": _PING_ID, "method": eras.PING}
+            self._write(jsonrpc.encode(ping))
+            self._kill_at = self._now() + SIGN_OF_LIFE
+
+    def _kill_if_silent(self, process: Process, now: float) -> None:
+        """End a process that does not even answer a ping: the next request gets a new one."""
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at = None
             log.warning("server does not answer; killed", extra={"server": self._config.name})
-            if self.process is not None:
-                self.process.kill()
+            process.kill()
 
     def _write(self, line: bytes) -> None:
         if self.process is None:

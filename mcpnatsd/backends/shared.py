@@ -153,13 +153,8 @@ class Shared:
             self._stray(str(fault))
             return
         match delivery:
-            case Answer(caller=caller, line=answer, response=response):
-                caller.error = error_in(caller.asked.request.method, response, answer)
-                if caller.asked.request.method == eras.LIST_TOOLS:
-                    answer = self._on_tools(response, answer)
-                caller.finish(answer)
-                self.lifecycle.served()
-                self._pump()
+            case Answer():
+                self._receive_answer(delivery)
             case Note(caller=caller, line=note):
                 caller.note(note)
             case Ended(caller=caller, line=note):
@@ -168,6 +163,16 @@ class Shared:
                 self._on_hint(method)
             case Stray(reason=reason):
                 self._stray(reason)
+
+    def _receive_answer(self, answer: Answer[Caller]) -> None:
+        caller, line, method = answer.caller, answer.line, answer.caller.asked.request.method
+        caller.error = error_in(method, answer.response, line)
+        if method == eras.LIST_TOOLS:
+            line = self._on_tools(answer.response, line)
+        caller.finish(line)
+        if not isinstance(caller, OwnRequest):
+            self.lifecycle.served()
+        self._pump()
 
     def receive_oversize(self, skipped: Oversize) -> None:
         """Fail whom a message was meant for that was too large to be read; or all, if unknown."""
@@ -185,9 +190,13 @@ class Shared:
             self._ended.set()  # we ended it
             return
         self.restarts += 1
+        was = self.lifecycle.state
         self.lifecycle.exited(self._now())
         fault = ProcessDied(f"server {self._config.name!r} {exit.sentence()}")
-        self._fail_all(fault)
+        if was is State.STARTING:
+            self._fail_all(fault)
+        else:
+            self._fail_sent(fault)  # what waits was never sent: the next process gets it
         self._ended.set()
 
     # One life.
@@ -272,7 +281,7 @@ class Shared:
 
     async def _stop(self, fault: McpnatsdError | None) -> None:
         """End the process as MCP says, and everyone who still waits for it."""
-        if self.lifecycle.state in (State.STARTING, State.READY, State.BACKOFF):
+        if self.lifecycle.state in (State.STARTING, State.READY):
             self.lifecycle.stop()
         if fault is not None:
             self._fail_all(fault)
@@ -327,9 +336,14 @@ class Shared:
             self._waiting.remove(caller)
 
     def _fail_all(self, fault: McpnatsdError) -> None:
+        waiting = self.take_waiting()
+        self._fail_sent(fault)
+        for caller in waiting:
+            caller.fail(fault)
+
+    def _fail_sent(self, fault: McpnatsdError) -> None:
         self.last_fault = fault
-        waiting, self._waiting = list(self._waiting), deque()
-        for caller in (*self._mux.server_gone(), *waiting):
+        for caller in self._mux.server_gone():
             caller.fail(fault)
         self._used_at = self._now()
 

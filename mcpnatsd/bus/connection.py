@@ -41,6 +41,10 @@ class Connection:
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._up = False
+        self._up_at = 0.0
+        self.returned = False
+        """Whether a warning that NATS is away came before the connection that is up now."""
+
         self._opening: asyncio.Task[None] | None = None
         self._client = NatsClient(
             settings,
@@ -61,10 +65,9 @@ class Connection:
         """Whether it is connected, and every watcher knows: only then clocks may run."""
         return self._up and self._client.is_connected
 
-    @property
-    def complained(self) -> bool:
-        """Whether a warning said that NATS is away. It still holds while `on_up` is called."""
-        return self._away_said
+    def returned_within(self, seconds: float) -> bool:
+        """Say whether NATS came back that recently: instances may need a moment more."""
+        return self.returned and asyncio.get_running_loop().time() - self._up_at < seconds
 
     @property
     def max_payload(self) -> int:
@@ -185,6 +188,7 @@ class Connection:
 
     def _went_up(self) -> None:
         log.info("NATS is up", extra={"url": self.url})
+        self.returned, self._up_at = self._away_said, asyncio.get_running_loop().time()
         if not self._first.done():
             self._first.set_result(None)
         self._tell(on_up for on_up, _ in list(self._watchers.values()))

@@ -36,6 +36,9 @@ HOLD_FOR = 10.0
 HOLD_DISCOVER_FOR = 7.0
 """Likewise of `server/discover`, which Python clients give up after 10 s."""
 
+AWAY_FOR = 600.0
+"""Seconds for which a call that was sent outlives an outage of NATS."""
+
 GRACE = 15.0
 """Seconds after a reconnect in which "no responders" may only mean: not back yet."""
 
@@ -59,8 +62,8 @@ class Requester:
         self._pins: dict[tuple[str, str], str] = {}
         """Instances that hold a process of a client's own (`isolation: session`)."""
 
-        self._up_at = -GRACE
-        self._after_outage = False
+        self._up_at = self._now() if connection.up else -GRACE
+        self._down_at = self._now()
         self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
         connection.watch_denied(self._on_denied)
 
@@ -158,7 +161,7 @@ class Requester:
         """Return for how long after a reconnect nobody there may only mean: not back yet."""
         if call.server in self._known:
             return GRACE
-        return FIRST_CONTACT if self._after_outage else 0.0
+        return FIRST_CONTACT if self._connection.returned else 0.0
 
     def answer_alive(self, call: Call, reply: str) -> None:
         if reply and self._connection.connected:
@@ -259,7 +262,6 @@ class Requester:
 
     def _on_up(self) -> None:
         now = self._up_at = self._now()
-        self._after_outage = self._connection.complained
         for call in list(self._calls):
             call.heard_at = now
             if call.phase is Phase.HELD:
@@ -269,7 +271,7 @@ class Requester:
                 self._ask(call)
 
     def _on_down(self) -> None:
-        now = self._now()
+        now = self._down_at = self._now()
         for call in self._calls:
             call.opened_at = now  # a held request waits anew from here
 
@@ -279,11 +281,17 @@ class Requester:
             if now - call.opened_at >= (HOLD_DISCOVER_FOR if discovers else HOLD_FOR):
                 self.fail(call, BrokerAway("NATS is not reachable; the request was not sent"))
         elif not self._connection.up:
-            pass  # the clocks stand still
+            self._tick_away(call, now)
         elif call.phase is Phase.ASKING:
             self._tick_asking(call, now)
         else:
             self._tick_sent(call, now)
+
+    def _tick_away(self, call: Call, now: float) -> None:
+        """Let the clocks stand still while NATS is away, but not for ever."""
+        if not self._connection.connected and now - self._down_at >= AWAY_FOR:
+            text = f"NATS has been away for {AWAY_FOR:.0f} s; whether the call ran is unknown"
+            self.fail(call, InstanceLost(text))
 
     def _tick_sent(self, call: Call, now: float) -> None:
         silent = now - call.heard_at

@@ -221,10 +221,14 @@ class Tunnel:
         now = self._now()
         if self.phase is Phase.OPEN:
             self._doubt(now, HINT_FOR)
-        elif now - self._opened_at >= self._patience:
+        elif now - self._opened_at >= self._patience and not self._returning:
             self._over(nobody_serves(self._server))
         else:
             self._retry_open = True
+
+    @property
+    def _returning(self) -> bool:
+        return self._connection.returned_within(OPEN_WITHIN)
 
     def _tell_room(self) -> None:
         if self._was_full and not self._pipe.full:
@@ -238,8 +242,6 @@ class Tunnel:
         self._pipe.reconnected(now)
         if self.phase is Phase.OPENING:
             self._opened_at = now
-            if self._connection.complained:
-                self._patience = max(self._patience, OPEN_WITHIN)  # instances return later
             self._send_open()
         elif self.phase is Phase.OPEN:
             self._give_up_at = None

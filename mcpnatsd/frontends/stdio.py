@@ -111,5 +111,5 @@ class _Shim:
 
 def _say_back(connection: Connection) -> None:
     """Tell whoever was warned that NATS is away that it is not any more."""
-    if connection.complained:
+    if connection.returned:
         log.info("NATS is back", extra={"url": connection.url})

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Self
 
-from mcpnatsd.errors import ConfigError
+from mcpnatsd.errors import ConfigError, UsageError
 
 QUEUE_GROUP: Final = "mcpnatsd"
 """One name everywhere: two queue groups over overlapping subjects would run a call twice."""
@@ -36,6 +36,17 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 def is_server_name(name: str) -> bool:
     """Say whether a name is one token `[A-Za-z0-9_-]`, at most 64 bytes."""
     return _SERVER.fullmatch(name) is not None
+
+
+def checked_server(name: str) -> str:
+    """Return the name of a server, if it can be one.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not is_server_name(name):
+        raise UsageError(f"{name!r} names no server: only letters, digits, _ and - may stand in it")
+    return name
 
 
 def encode_piece(piece: str) -> str:

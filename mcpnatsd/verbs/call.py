@@ -11,10 +11,11 @@ from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.errors import CallTimeout, Reported, UsageError
 from mcpnatsd.log import escaped
 from mcpnatsd.protocol import eras
+from mcpnatsd.protocol.subjects import checked_server
 from mcpnatsd.verbs import arguments
 from mcpnatsd.verbs.answers import Result
 from mcpnatsd.verbs.client import Client, open_client
-from mcpnatsd.verbs.session import checked_server, open_session
+from mcpnatsd.verbs.session import open_session
 from mcpnatsd.verbs.settings import ClientSettings
 from mcpnatsd.verbs.terminal import Waiting, clean_for, complain, dumped, say, say_json, size
 

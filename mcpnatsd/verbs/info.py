@@ -8,10 +8,11 @@ from typing import Any, Final
 from mcpnatsd.bus.directory import Instance, survey
 from mcpnatsd.errors import Reported
 from mcpnatsd.protocol.jsonrpc import METHOD_NOT_FOUND
+from mcpnatsd.protocol.subjects import checked_server
 from mcpnatsd.verbs.answers import Result
 from mcpnatsd.verbs.client import Client, open_client
 from mcpnatsd.verbs.list_servers import Listed, summary
-from mcpnatsd.verbs.session import checked_server, open_session
+from mcpnatsd.verbs.session import open_session
 from mcpnatsd.verbs.settings import ClientSettings
 from mcpnatsd.verbs.terminal import Waiting, clean, say, say_json, table
 

@@ -10,8 +10,8 @@ from importlib import metadata
 from mcpnatsd import log
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import open_connection
-from mcpnatsd.errors import BrokerAway, UsageError
-from mcpnatsd.protocol.subjects import Prefix, is_server_name
+from mcpnatsd.errors import BrokerAway
+from mcpnatsd.protocol.subjects import Prefix
 from mcpnatsd.verbs.settings import ClientSettings
 
 TERMINATED = 128 + signal.SIGTERM
@@ -41,17 +41,6 @@ async def open_session(settings: ClientSettings) -> AsyncIterator[ClientBus]:
             bus.requester.stop()
     finally:
         await connection.close()
-
-
-def checked_server(name: str) -> str:
-    """Return the name of a server, if it can be one.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if not is_server_name(name):
-        raise UsageError(f"{name!r} names no server: only letters, digits, _ and - may stand in it")
-    return name
 
 
 def version() -> str:

@@ -357,17 +357,15 @@ async def test_who_waits_for_a_turn_has_it_after_an_answer_that_was_too_large(
 
 
 async def test_a_process_that_was_idle_is_not_started_again_for_nobody(tmp_path: Path) -> None:
-    record = Record(tmp_path / "record")
     limits = {"idle_timeout": 0.5, "concurrency": 1}
-    servers = {"recorder": {"command": record.command("modern"), "limits": limits}}
-    async with daemon(tmp_path, servers) as running, await shim(tmp_path, "recorder") as one:
-        asked = [ask(one, "modern", "echo", text="x") for _ in range(5)]
-        for id in asked:
-            await one.answer(id)
-        await running.said("server is idle; stopped", bound=LATE)
-        before = len(running.log)
-        await works(one, "modern")
-        await running.said("server is idle; stopped", since=before, bound=LATE)
-        started = [line for line in running.log if "server started" in line]
+    servers = {name: {"command": server("thin"), "limits": limits} for name in ("first", "second")}
+    async with daemon(tmp_path, servers) as running:
+        for name in servers:  # the second shows that time enough has passed for the first
+            async with await shim(tmp_path, name) as one:
+                await works(one, "modern")
+                for id in [ask(one, "modern", "echo", text="x") for _ in range(5)]:
+                    assert "result" in await one.answer(id)
+                await running.said(f"server is idle; stopped server={name}", bound=LATE)
+        started = [line for line in running.log if "server started server=first" in line]
 
-    assert len(started) == 2
+    assert len(started) == 1
