@@ -27,7 +27,7 @@ from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.responder import Address, Responder
 from mcpnatsd.bus.served import Served
 from mcpnatsd.bus.tunnel_server import ServedTunnel, ServedTunnels
-from mcpnatsd.config.model import Isolation, ServerConfig, Start
+from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig, Start
 from mcpnatsd.errors import BrokerAway, InstanceLost, McpnatsdError, Outcome
 from mcpnatsd.protocol import discovery, eras, jsonrpc, subjects
 from mcpnatsd.protocol.discovery import Description
@@ -191,6 +191,9 @@ class Bridge:
     # Legacy sessions.
 
     def _open_session(self, tunnel: ServedTunnel) -> LegacySession | Member:
+        if self.config.era is EraChoice.MODERN:
+            newest = eras.LEGACY_REVISIONS[0]
+            raise eras.mismatch(self.server, self.catalogue.verdict, newest)
         if self.config.isolation is Isolation.SHARED:
             return self._join_shared(tunnel)
         session = LegacySession(

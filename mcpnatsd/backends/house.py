@@ -29,6 +29,7 @@ class HouseSession:
 
         Raises:
             BackendError: It cannot be started, or does not answer.
+            Reported: It wants no session.
         """
         self._process = await self._launcher.start(self._config, self)
         limit = self._config.limits.start_timeout
@@ -38,6 +39,8 @@ class HouseSession:
             )
         except TimeoutError:
             raise start_timed_out(self._config, self._process.stderr_tail) from None
+        if response.is_error:
+            raise jsonrpc.reported(jsonrpc.encode(response.members))
         self._process.write(jsonrpc.notification(eras.INITIALIZED, {}))
         return response
 

@@ -16,7 +16,7 @@ from mcpnatsd.backends.catalogue import Catalogue
 from mcpnatsd.backends.house import HouseSession
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.shared import Shared
-from mcpnatsd.config.model import Isolation, ServerConfig
+from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig
 from mcpnatsd.errors import McpnatsdError, Reported
 from mcpnatsd.protocol import eras, jsonrpc, tool_rules
 from mcpnatsd.protocol.eras import Verdict
@@ -67,6 +67,7 @@ class Modern:
         self._version = version
         self._shared: dict[str, Shared] = {}
         self._discovers: list[Caller] = []
+        self._probed = False
 
     @property
     def shared(self) -> list[Shared]:
@@ -77,7 +78,7 @@ class Modern:
         verdict = self._catalogue.verdict
         if caller.asked.request.method == eras.DISCOVER:
             self._receive_discover(caller, edge, verdict)
-        elif verdict.modern is False:
+        elif verdict.modern is False and self._is_sure:
             self._refuse_era(caller)
         else:
             self._forward(caller, edge)
@@ -96,6 +97,11 @@ class Modern:
             if now - caller.opened_at >= DISCOVER_WITHIN:
                 self._discovers.remove(caller)
                 caller.fail(self._no_discover())
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether a verdict of "legacy" may refuse a request: one of an earlier run may be old."""
+        return self._probed or self._config.era is not EraChoice.AUTO
 
     # Requests.
 
@@ -183,6 +189,7 @@ class Modern:
 
     def _learn(self, verdict: Verdict) -> bool:
         """Learn what `server/discover` was answered; say whether that process is of use."""
+        self._probed = True
         self._catalogue.learn_verdict(verdict)
         usable = bool(self._catalogue.verdict.modern)
         discovers, self._discovers = self._discovers, []

@@ -11,6 +11,7 @@ from mcpnatsd.errors import (
     InstanceLost,
     McpnatsdError,
     NoResponders,
+    Outcome,
     RemoteProtocolError,
     TooLarge,
 )
@@ -79,6 +80,7 @@ class Call:
     __slots__ = (
         "_assembler",
         "_desk",
+        "alive_reply",
         "asked_again",
         "asked_since",
         "heard_at",
@@ -113,6 +115,9 @@ class Call:
         self.replies: list[str] = []
         self.seq = 0
         self.asked_again = False
+        self.alive_reply = ""
+        """Where the last keep-alive wants its answer."""
+
         self.told_end = False
         """Whether a frame told of a subscription's end, so that the client knows already."""
 
@@ -207,6 +212,5 @@ def nobody_serves(server: str) -> NoResponders:
 
 
 def holder_gone(server: str) -> InstanceLost:
-    return InstanceLost(
-        f"the instance of {server!r} that holds this request's state is gone; start over"
-    )
+    text = f"the instance of {server!r} that holds this request's state is gone; start over"
+    return InstanceLost(text, outcome=Outcome.NOT_EXECUTED)

@@ -58,6 +58,9 @@ class Requester:
         self._opened = 0
         self._calls: set[Call] = set()
         self._affinity = Affinity()
+        self._may_answer = True
+        """Whether NATS lets this user answer keep-alives."""
+
         self._known: set[str] = set()
         self._pins: dict[tuple[str, str], str] = {}
         """Instances that hold a process of a client's own (`isolation: session`)."""
@@ -164,9 +167,13 @@ class Requester:
         return FIRST_CONTACT if self._connection.returned else 0.0
 
     def answer_alive(self, call: Call, reply: str) -> None:
-        if reply and self._connection.connected:
+        call.phase, call.alive_reply = Phase.SENT, reply
+        if not reply or not self._connection.connected:
+            return
+        if self._may_answer:
             self._connection.publish(reply, b"")
-        call.phase = Phase.SENT
+        else:
+            self._ask(call)  # it shows as well that we are here
 
     def still_running(self, call: Call, seq: int) -> None:
         """Learn that an instance runs the call, and how many frames it has sent."""
@@ -341,6 +348,10 @@ class Requester:
 
     def _on_denied(self, kind: str, subject: str) -> None:
         for call in list(self._calls):
+            if kind == "publish" and subject.lower() == call.alive_reply.lower():
+                # `allow_responses` is missing for this user.
+                self._may_answer = False
+                self._ask(call)
             if _denied(call, kind, subject, self.inbox.prefix):
                 text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
                 self.fail(call, Forbidden(text))

@@ -162,10 +162,8 @@ class Responder:
         return on_msg
 
     def _receive_request(self, message: Incoming) -> None:
-        if message.call and self._finals.is_refused(message.call):
-            return  # its caller was told that nobody runs it
-        if message.headers.get(headers.WIRE, headers.WIRE_VERSION) != headers.WIRE_VERSION:
-            raise RemoteProtocolError(f"this instance speaks {headers.WIRE} 1 only")
+        if not self._admit(message):
+            return
         if headers.UPLOAD in message.headers:
             self._offer_upload(message)
         elif headers.TUNNEL in message.headers:
@@ -176,9 +174,22 @@ class Responder:
         else:
             self._receive_notification(message)
 
+    def _admit(self, message: Incoming) -> bool:
+        """Say whether a message is for us to answer.
+
+        Raises:
+            RemoteProtocolError: It is in a wire that we do not speak.
+        """
+        if message.headers.get(headers.WIRE, headers.WIRE_VERSION) != headers.WIRE_VERSION:
+            raise RemoteProtocolError(f"this instance speaks {headers.WIRE} 1 only")
+        # Of a refused call its caller was told that nobody runs it: it must not start now.
+        return not (message.call and self._finals.is_refused(message.call))
+
     def _receive_pinned(self, message: Incoming) -> None:
         if headers.SEQ in message.headers or message.frame in _CONTROL:
             self._on_tunnel(message)
+        elif not self._admit(message):
+            return
         elif headers.UPLOAD in message.headers:
             self._offer_upload(message)
         elif message.frame == Frame.PART:

@@ -242,7 +242,7 @@ class Tunnel:
         self._pipe.reconnected(now)
         if self.phase is Phase.OPENING:
             self._opened_at = now
-            self._send_open()
+            self._open_anew()
         elif self.phase is Phase.OPEN:
             self._give_up_at = None
             self._doubt(now, ASK_FOR)
@@ -275,6 +275,13 @@ class Tunnel:
         self._line_subject = self._inbox.open(self)
         self._pipe.ask_for_rest(now)
 
+    def _open_anew(self) -> None:
+        """Open under another id: whoever took the first one, unheard, finds its client gone."""
+        self._id = secrets.token_hex(16)
+        self._inbox.close(self._line_subject)
+        self._line_subject = self._inbox.open(self)
+        self._send_open()
+
     def _send_open(self) -> None:
         pairs = [
             (headers.WIRE, headers.WIRE_VERSION),
@@ -293,6 +300,8 @@ class Tunnel:
             )
         except BusError as fault:
             log.debug("tunnel not opened yet", extra={"error": str(fault)})
+        except TooLarge as fault:
+            asyncio.get_running_loop().call_soon(self._over, fault)
 
     def _subject(self, tail: str) -> str:
         return subjects.pinned(self._prefix, self._server, self.instance, self._id, tail)

@@ -188,6 +188,7 @@ class ServedTunnels:
 
         Raises:
             RemoteProtocolError: It opens what exists already, for somebody else.
+            EraMismatch: The server takes no sessions.
         """
         if headers.TUNNEL in incoming.headers:
             self._open(incoming)
@@ -229,9 +230,9 @@ class ServedTunnels:
             raise RemoteProtocolError("a tunnel needs a reply subject")
         now = self._now()
         tunnel = ServedTunnel(self._connection, incoming, line_bytes=self._line_bytes, now=now)
+        tunnel.session = self.on_open(tunnel)
         self._tunnels[token] = tunnel
         tunnel.opened(self._blocks)
-        tunnel.session = self.on_open(tunnel)
         tunnel.first(incoming, now)
 
     def _unknown(self, incoming: Incoming) -> None:

@@ -35,13 +35,8 @@ class Incoming(msgspec.Struct):
     user: bytes
     """The caller as NATS enforces it; empty where the prefix names none."""
 
-    @property
-    def call(self) -> str:
-        return self.headers.get(headers.CALL, "")
-
-    @property
-    def frame(self) -> str:
-        return self.headers.get(headers.FRAME, "")
+    call: str
+    frame: str
 
     @property
     def pinned_id(self) -> str:
@@ -95,13 +90,16 @@ def read(
 ) -> Incoming:
     """Take a message apart; `between` counts the tokens between prefix and tail."""
     tokens = subject.split(b".", len(prefix.tokens) + between)
+    found = headers.parse_request(block)
     return Incoming(
         tokens=tokens,
         tail=tokens[-1].decode("latin-1"),
         reply=reply.decode("latin-1"),
         body=body,
-        headers=headers.parse_request(block),
+        headers=found,
         user=prefix.caller_in(tokens) if prefix.names_caller else b"",
+        call=found.get(headers.CALL, ""),
+        frame=found.get(headers.FRAME, ""),
     )
 
 

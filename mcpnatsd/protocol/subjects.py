@@ -5,7 +5,7 @@ a subject stands for encodes the message's own method and name, then compares (W
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Self
@@ -119,6 +119,10 @@ class Prefix:
     """The configured prefix, with `{account}` and `{user}` where NATS enforces a caller's name."""
 
     tokens: tuple[str, ...]
+    names_caller: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names_caller", any(token[0] == "{" for token in self.tokens))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -145,10 +149,6 @@ class Prefix:
     def plain(self) -> str:
         """Without the placeholders: for events and control, which no caller owns."""
         return ".".join(token for token in self.tokens if token[0] != "{")
-
-    @property
-    def names_caller(self) -> bool:
-        return any(token[0] == "{" for token in self.tokens)
 
     def speaking(self, *, account: str = "", user: str = "") -> str:
         """How a client publishes: its own tokens filled in, as NATS enforces them."""

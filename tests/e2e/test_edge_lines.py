@@ -159,7 +159,7 @@ async def test_a_line_over_32_mib_is_skipped(client: Shim) -> None:
     client.write(b'"}\n')
     answer = await client.read()
 
-    assert (answer["id"], answer["error"]["code"]) == (None, -32600)
+    assert (answer["id"], answer["error"]["code"]) == (9, -31003)
     assert str(MOST_LINE_BYTES) in answer["error"]["message"]
 
 
