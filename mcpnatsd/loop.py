@@ -1,11 +1,13 @@
-"""How the event loop is run: uvloop where it exists, glibc's allocator told of large messages."""
+"""How the event loop is run and written from: uvloop where it exists, bytes that leave at once."""
 
 import asyncio
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -31,6 +33,37 @@ def on_signal(number: int, action: Callable[[], object]) -> None:
         loop.add_signal_handler(number, action)
     except NotImplementedError:  # Windows
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(action))
+
+
+BATCH: Final = 16
+"""Messages gathered before they are written without waiting for the end of the loop's pass.
+
+A batch on its way lets the next process start on it while this one goes on with the rest.
+"""
+
+
+class DirectWriter:
+    """A write transport whose bytes leave at once: uvloop would keep them for its next pass."""
+
+    def __init__(self, transport: asyncio.WriteTransport, descriptor: int) -> None:
+        self._transport = transport
+        self._descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        """Write what the kernel takes now; the transport keeps the rest, in order."""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        sent = 0
+        if not transport.get_write_buffer_size():
+            # An error is left to the transport: it meets it too, and tells whom it concerns.
+            with suppress(OSError):
+                sent = os.write(self._descriptor, data)
+        if sent < len(data):
+            transport.write(memoryview(data)[sent:] if sent else data)
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
 
 
 def _tune_collector() -> None:

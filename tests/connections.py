@@ -16,7 +16,7 @@ async def opened(
     *urls: str,
     wait: bool = True,
     ping_interval: float = 5.0,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,
 ) -> AsyncIterator[Connection]:
     """Open ours. `settings` are those of `NatsConfig`."""
     config = NatsConfig(urls=urls, **settings)
@@ -28,7 +28,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def plain(url: str, **options: Any) -> AsyncIterator[Client]:  # noqa: ANN401
+async def plain(url: str, **options: Any) -> AsyncIterator[Client]:
     """Open nats-py as it comes, which need not survive the block."""
     client = Client()
     await client.connect(url, **{"error_cb": _ignore, "reconnect_time_wait": 0.05, **options})

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import IO
 
 from mcpnatsd.errors import Busy, ProcessDied
+from mcpnatsd.loop import BATCH
 
 
 class Stdin:
@@ -45,6 +46,8 @@ class Stdin:
             self._loop.call_soon(self._flush)
         self._lines.append(line)
         self.unwritten_bytes += len(line) + 1
+        if len(self._lines) >= BATCH and not self._chunks:
+            self._flush()
 
     def close(self) -> None:
         """End the stream after what was written, which is how a server is asked to stop."""

@@ -17,6 +17,7 @@ from mcpnatsd.bus.engine import Client, errors
 from mcpnatsd.bus.parser import OnMsg, Parser
 from mcpnatsd.bus.transport import HIGH_WATER, Socket
 from mcpnatsd.errors import BrokerAway, RemoteProtocolError, TooLarge
+from mcpnatsd.loop import BATCH
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ RARE_STEPS = 65_536  # messages to nats-py's own subscriptions that may wait
 _DENIED = re.compile(
     r'Permissions Violation for (Publish|Subscription) to "([^"]*)"', re.IGNORECASE
 )
+
+
+_BATCH_PIECES = 4 * BATCH  # a message is four pieces: line, headers, body, end
 
 
 class DirectClient(Client):
@@ -74,6 +78,8 @@ class DirectClient(Client):
         self._pending_data_size += len(line) + size + 2
         if not self._scheduled:
             self._schedule()
+        elif len(self._pending) > _BATCH_PIECES:
+            self._hand_over()
 
     def listen(self, subject: str, queue: str, on_msg: OnMsg) -> int:
         """Subscribe, now and after each reconnect."""
@@ -215,6 +221,9 @@ class DirectClient(Client):
     def _kick(self) -> None:
         """Hand over what this pass of the loop has gathered, in one write."""
         self._scheduled = False
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         if self._pending and self._socket is not None and self.is_connected:
             data = b"".join(self._pending)
             self._pending.clear()

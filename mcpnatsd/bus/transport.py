@@ -10,6 +10,7 @@ from urllib.parse import ParseResult
 
 from mcpnatsd.bus.engine import transport as engine_transport
 from mcpnatsd.errors import ConfigError
+from mcpnatsd.loop import DirectWriter
 
 DEFAULT_PORT = 4222
 CLOSE_TIMEOUT = 1.0
@@ -54,6 +55,7 @@ class TcpTransport(engine_transport.TcpTransport):
 
     _reader: Reader
     _socket: asyncio.WriteTransport
+    _direct: DirectWriter | None = None
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
         """Open the socket."""
@@ -111,12 +113,19 @@ class TcpTransport(engine_transport.TcpTransport):
     def unsent_bytes(self) -> int:
         return self._socket.get_write_buffer_size()
 
+    def write(self, payload: bytes) -> None:
+        """Write. In the clear it leaves at once."""
+        (self._direct or self._socket).write(payload)
+
     def _adopt(
         self, socket: asyncio.WriteTransport, protocol: asyncio.StreamReaderProtocol, reader: Reader
     ) -> None:
         loop = asyncio.get_running_loop()
         self._socket, self._reader, self._io_reader = socket, reader, reader
         self._io_writer = asyncio.StreamWriter(socket, protocol, reader, loop)
+        tls = socket.get_extra_info("ssl_object") is not None
+        descriptor = socket.get_extra_info("socket").fileno()
+        self._direct = None if tls else DirectWriter(socket, descriptor)
 
 
 class WebsocketTransport(engine_transport.WebSocketTransport):

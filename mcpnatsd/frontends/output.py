@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final, Protocol
 
+from mcpnatsd.loop import BATCH
+
 MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 """Beyond it a client is too slow: whatever sends it more is given up."""
 
@@ -23,6 +25,7 @@ class Output:
         self._lines: list[bytes] = []
         self._gathered = 0
         self._loop = asyncio.get_running_loop()
+        self._scheduled = False
         self.closed = False
 
     @property
@@ -37,13 +40,20 @@ class Output:
         r"""Write a line, given without its `\n`."""
         if self.closed:
             return
-        if not self._lines:
+        if not self._scheduled:
+            self._scheduled = True
             self._loop.call_soon(self.flush)
         self._lines.append(line)
         self._lines.append(b"\n")
         self._gathered += len(line) + 1
+        if len(self._lines) >= 2 * BATCH:
+            self._hand_over()
 
     def flush(self) -> None:
+        self._scheduled = False
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         lines, self._lines, self._gathered = self._lines, [], 0
         if lines and not self.closed:
             self._target.write(b"".join(lines))

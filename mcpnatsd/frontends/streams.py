@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import IO, Final
 
 from mcpnatsd.frontends.output import Writable
+from mcpnatsd.loop import DirectWriter
 
 _CHUNK: Final = 256 * 1024
 
@@ -81,10 +82,9 @@ async def open_stdout(on_broken: Callable[[], None]) -> Writable:
     if not _selectable(sys.stdout):
         return _FileOutput(on_broken)
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_write_pipe(
-        lambda: _Writing(on_broken), os.fdopen(os.dup(sys.stdout.fileno()), "wb", 0)
-    )
-    return transport
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb", 0)
+    transport, _ = await loop.connect_write_pipe(lambda: _Writing(on_broken), pipe)
+    return DirectWriter(transport, pipe.fileno())
 
 
 class _FileOutput:

@@ -1,7 +1,5 @@
 """A client by whichever Python SDK this interpreter has (1.x or 2.x): a script, then one line."""
 
-# ruff: noqa: ANN401 - two SDKs with two shapes of everything
-
 import argparse
 import json
 import os

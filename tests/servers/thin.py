@@ -74,7 +74,7 @@ def text(id: object, value: str) -> Message:
 
 def answer(message: Message) -> Message | None:
     """Return the answer to a message, if it has one, and has it now."""
-    id = message.get("id")  # noqa: A001
+    id = message.get("id")
     params = message.get("params") or {}
     method = message.get("method")
     if id is None:

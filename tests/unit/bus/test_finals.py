@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpnatsd.bus import finals
-from mcpnatsd.bus import finals
 from mcpnatsd.bus.finals import Finals
 from mcpnatsd.protocol import frames
 

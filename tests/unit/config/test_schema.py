@@ -61,7 +61,7 @@ def places() -> Iterator[dict[str, Any]]:
                 pass
 
 
-def in_model(path: KeyPath, default: Any) -> Any:  # noqa: ANN401 - any JSON value
+def in_model(path: KeyPath, default: Any) -> Any:
     """Return a default of the schema as the model has it."""
     match default:
         case _ if path == ("nats", "url"):
@@ -78,7 +78,7 @@ def in_model(path: KeyPath, default: Any) -> Any:  # noqa: ANN401 - any JSON val
             return default
 
 
-def field_default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401 - any field's
+def field_default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
