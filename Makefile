@@ -19,6 +19,7 @@ help:
 
 run: $(RUNNABLE)
 	@$(BIN)/python tests/peers/install.py servers
+	@echo 'make: once it is up, try in another terminal: $(BIN)/mcpnatsd call time get_current_time timezone=Europe/Paris'
 	@exec $(BIN)/mcpnatsd run --config etc/demo.yaml
 
 test: $(TESTABLE) peers

@@ -35,7 +35,7 @@ def on_signal(number: int, action: Callable[[], object]) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(action))
 
 
-BATCH: Final = 16
+BATCH: Final = 32
 """Messages gathered before they are written without waiting for the end of the loop's pass.
 
 A batch on its way lets the next process start on it while this one goes on with the rest.

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -168,8 +167,13 @@ def _candidates(environ: Mapping[str, str]) -> list[Path]:
         folders.append(_SYSTEM)
     if session := environ.get("XDG_RUNTIME_DIR"):
         folders.append(Path(session) / "mcpnatsd")
-    folders.append(Path(tempfile.gettempdir()) / f"mcpnatsd-{_uid()}")
+    folders.append(Path(_temporary(environ)) / f"mcpnatsd-{_uid()}")
     return folders if root else [*folders, _SYSTEM]
+
+
+def _temporary(environ: Mapping[str, str]) -> str:
+    """Return the folder for temporary files; `tempfile` would cost the shim its start-up time."""
+    return environ.get("TMPDIR") or "/tmp"  # noqa: S108  # the folder in it is ours alone
 
 
 def _uid() -> int:
