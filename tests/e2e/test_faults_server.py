@@ -90,9 +90,9 @@ async def test_a_session_whose_server_ends_after_each_handshake_is_opened_with_p
         await refusal(one, ask(one, "legacy", "echo"), -31004)
         await until(lambda: len(starts.read_text().splitlines()) >= 4, 20.0)
 
+    # Whoever waits for an answer may have had it opened at once, but only once.
     times = list(map(float, starts.read_text().split()))
-    assert times[2] - times[1] >= 0.9
-    assert times[3] - times[2] >= 1.9
+    assert times[3] - times[2] >= 0.9
 
 
 def curable(cure: Path) -> list[str]:
