@@ -34,6 +34,7 @@ from mcpnatsd.config.model import Config, NatsConfig
 from mcpnatsd.daemon import banner, runtime, status
 from mcpnatsd.daemon.control import ControlSocket
 from mcpnatsd.daemon.embedded import EmbeddedNats
+from mcpnatsd.daemon.fresh import FreshNats
 from mcpnatsd.daemon.guard import guarded
 from mcpnatsd.daemon.view import View
 from mcpnatsd.errors import LocalProtocolError
@@ -91,7 +92,8 @@ class Daemon:
         async with AsyncExitStack() as stack:
             reaper = await stack.enter_async_context(open_reaper())
             nats = await self._nats(folder, reaper, stack)
-            self.connection = await open_connection(nats, name=f"mcpnatsd {self.name}", wait=False)
+            fresh = nats if self.embedded else FreshNats(nats, self._read_nats)
+            self.connection = await open_connection(fresh, name=f"mcpnatsd {self.name}", wait=False)
             stack.push_async_callback(self.connection.close)
             runtime.write(folder, self._running(nats))
             stack.callback(runtime.remove, folder, self.name)
@@ -114,6 +116,9 @@ class Daemon:
         await self.embedded.start()
         stack.push_async_callback(self.embedded.stop)
         return replace(nats, urls=(self.embedded.url,), token=self.embedded.token, embedded=None)
+
+    def _read_nats(self) -> NatsConfig:
+        return load(self.path, os.environ).nats
 
     def _running(self, nats: NatsConfig) -> runtime.Running:
         urls = tuple(map(masked, nats.urls))

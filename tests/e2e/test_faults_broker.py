@@ -160,6 +160,26 @@ async def test_a_password_that_is_changed_and_changed_back_is_waited_for(tmp_pat
                 assert sum("NATS refuses us" in line for line in each.log) == 1
 
 
+async def test_a_password_that_is_changed_is_found_where_the_file_refers_to(tmp_path: Path) -> None:
+    one, two = (users(f'user: u, password: "{word}"') for word in ("one", "two"))
+    secret = tmp_path / "secret"
+    secret.write_text("one\n")
+    async with (
+        bus(tmp_path, one) as own,
+        serving(
+            own, nats={"url": own.natsd.url, "user": "u", "password": f"${{file:{secret}}}"}
+        ) as daemon,
+    ):
+        already = len(daemon.log)
+        secret.write_text("two\n")
+        await asyncio.to_thread(own.natsd.reload, two)
+        await daemon.said("NATS is up", since=already)
+        shim = await own.modern(MCPNATSD_USER="u", MCPNATSD_PASSWORD="two")
+        call = await shim.call("record", text="on", bound=LATE)
+
+        assert text_of(call) == "on"
+
+
 async def test_an_nkey_that_is_changed_is_found_in_its_file(tmp_path: Path) -> None:
     pairs = [
         nkeys.from_seed(nkeys.encode_seed(word * 32, nkeys.PREFIX_BYTE_USER))
