@@ -192,7 +192,10 @@ def _add_nats(parser: _Parser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no time to wait")
     return seconds

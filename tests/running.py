@@ -97,12 +97,13 @@ async def daemon(
     *,
     nats_url: str = "",
     variables: Mapping[str, str] | None = None,
+    stdout: int = asyncio.subprocess.DEVNULL,
     **config: Any,
 ) -> AsyncIterator[Running]:
     """Run a daemon in a folder of its own; without `nats_url` on a NATS of its own.
 
     `servers` is the `servers:` section; a list in place of a mapping is just its command.
-    `variables` are added to its environment.
+    `variables` are added to its environment, and `stdout` is where its greeting goes.
     """
     folder.mkdir(exist_ok=True, parents=True)
     sections = {
@@ -117,7 +118,7 @@ async def daemon(
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "run", "--config", str(path),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        stdout=stdout, stderr=asyncio.subprocess.PIPE,
         env={**environment(folder), **(variables or {})}, limit=1 << 24,
     )  # fmt: skip
     running = Running(process, folder)

@@ -28,7 +28,7 @@ from mcpnatsd.bus.responder import Address, Responder
 from mcpnatsd.bus.served import Served
 from mcpnatsd.bus.tunnel_server import ServedTunnel, ServedTunnels
 from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig, Start
-from mcpnatsd.errors import BrokerAway, InstanceLost, McpnatsdError, Outcome
+from mcpnatsd.errors import BrokerAway, Busy, InstanceLost, McpnatsdError, Outcome
 from mcpnatsd.protocol import discovery, eras, jsonrpc, subjects
 from mcpnatsd.protocol.discovery import Description
 
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 TROUBLED_AFTER: Final = 3
 """Failed starts in a row after which the requests are left to other instances, if there are any."""
+
+MOST_SESSIONS: Final = 256
+"""Legacy sessions open at a time on one server. More are refused as busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,12 @@ class Place:
 
     finals: Finals
     """Kept for all servers of this process together."""
+
+
+def identity(config: ServerConfig) -> str:
+    """Return a hash of what runs. Arguments may hold secrets: of them only the number counts."""
+    known = (config.name, config.command[0], len(config.command))
+    return sha256(repr(known).encode()).hexdigest()[:16]
 
 
 class Bridge:
@@ -116,6 +125,7 @@ class Bridge:
         unwatch = self._place.connection.watch(on_up=self._tell_up, on_down=lambda: None)
         try:
             async with asyncio.TaskGroup() as self._group:
+                self._tunnels.start()
                 self.responder.open()
                 self._tell_up()
                 self._warm_up()
@@ -191,6 +201,8 @@ class Bridge:
     # Legacy sessions.
 
     def _open_session(self, tunnel: ServedTunnel) -> LegacySession | Member:
+        if self.open_sessions >= MOST_SESSIONS:
+            raise Busy(f"server {self.server!r} has {MOST_SESSIONS} sessions open")
         if self.config.era is EraChoice.MODERN:
             newest = eras.LEGACY_REVISIONS[0]
             raise eras.mismatch(self.server, self.catalogue.verdict, newest)
@@ -266,7 +278,7 @@ class Bridge:
         verdict, catalogue = self.catalogue.verdict, self.catalogue
         metadata = {
             discovery.ERAS: verdict.names,
-            discovery.IDENTITY: sha256(repr(self.config.command).encode()).hexdigest()[:16],
+            discovery.IDENTITY: identity(self.config),
             discovery.STATE: self.state,
             discovery.TOOLS: str(len(catalogue.tools)) if catalogue.listed else "",
             discovery.REVISIONS: ",".join(verdict.revisions),

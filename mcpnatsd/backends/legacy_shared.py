@@ -14,7 +14,7 @@ from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.bus.tunnel_server import ServedTunnel
 from mcpnatsd.config.model import ServerConfig
-from mcpnatsd.errors import BackendError, McpnatsdError, ProcessDied, ProtocolError
+from mcpnatsd.errors import BackendError, Busy, McpnatsdError, ProcessDied, ProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.jsonrpc import Message, Request, Response
@@ -31,6 +31,10 @@ _OUR_ID: Final = 0
 HOLD_BYTES: Final = 4 * 1024 * 1024
 """Unwritten bytes towards the process at which its clients are made to wait."""
 
+_SPARE_BYTES: Final = 16 * 1024 * 1024
+_LINE_COST: Final = 512
+"""What a line that waits costs beside its bytes."""
+
 
 class Member:
     """One client's session on the shared process."""
@@ -38,6 +42,9 @@ class Member:
     def __init__(self, shared: "SharedLegacy", tunnel: ServedTunnel) -> None:
         self.tunnel = tunnel
         self.ledger = Ledger()
+        self.over_bytes = 0
+        """Sent since its window was full: how far it is behind."""
+
         self._shared = shared
 
     def receive_line(self, message: Message, name: str | None, _line: bytes) -> None:
@@ -47,7 +54,7 @@ class Member:
         self._shared.leave(self)
 
     def room(self) -> None:
-        self._shared.resume()
+        self.over_bytes = 0
 
     def fail(self, fault: McpnatsdError) -> None:
         for asked in self.ledger.server_gone():
@@ -117,7 +124,9 @@ class SharedLegacy:
 
     def receive_from_client(self, member: Member, message: Message, name: str | None) -> None:
         """Take a client's message, checked against its subject already."""
-        if isinstance(message, Request) and message.method == eras.CALL_TOOL and name is not None:
+        # A call without an id is a notification, and a server may run it none the less.
+        called = not isinstance(message, Response) and message.method == eras.CALL_TOOL
+        if called and name is not None:
             try:
                 self._rules.check(name)
             except McpnatsdError as fault:
@@ -135,11 +144,6 @@ class SharedLegacy:
         self._early = [one for one in self._early if one[0] is not member]
         if self._session is not None:
             self._deliver(self._session.client_gone(member))
-        self.resume()  # it may have been the one that everybody waited for
-
-    def resume(self) -> None:
-        if self.process is not None:
-            self.process.resume()
 
     # What the process says.
 
@@ -226,7 +230,8 @@ class SharedLegacy:
         limit = self._config.limits.call_timeout
         silent = False
         for member in self.members:
-            member.tunnel.hold(yes=process.unwritten_bytes > HOLD_BYTES)
+            behind = process.unwritten_bytes > HOLD_BYTES or member.over_bytes > 0
+            member.tunnel.hold(yes=behind)
             for asked in member.ledger.overdue(now - limit):
                 silent = silent or self._line_at < asked.at
                 self._give_up(self._session, member, asked)
@@ -273,9 +278,15 @@ class SharedLegacy:
         self._send(member, line)
 
     def _send(self, member: Member, line: bytes) -> None:
+        """Send a line to a client. One that does not keep up is let go: the others go on."""
         member.tunnel.send(line)
-        if member.tunnel.full and self.process is not None:
-            self.process.pause()
+        if not member.tunnel.full:
+            return
+        member.over_bytes += len(line) + _LINE_COST
+        if member.over_bytes > max(_SPARE_BYTES, 2 * self._config.limits.output_line_bytes):
+            log.warning("client does not keep up; let go", extra={"server": self._config.name})
+            self.leave(member)
+            member.fail(Busy("this client does not read what the server sends it"))
 
     def _write(self, line: bytes) -> None:
         if self.process is None:

@@ -15,9 +15,9 @@ from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
 from mcpnatsd.backends.house import HouseSession
 from mcpnatsd.backends.launch import Launcher
-from mcpnatsd.backends.shared import Shared
+from mcpnatsd.backends.shared import MOST_WAITING, Shared
 from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig
-from mcpnatsd.errors import McpnatsdError, Reported
+from mcpnatsd.errors import Busy, McpnatsdError, Reported
 from mcpnatsd.protocol import eras, jsonrpc, tool_rules
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.lifecycle import State
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 DISCOVER_WITHIN: Final = 8.0
 """Seconds in which `server/discover` is answered: Python clients give up after 10."""
+
+MOST_SESSIONS: Final = 64
+"""Processes of one server with `isolation: session`, one a client. More are refused as busy."""
 
 MOST_PAGES: Final = 100
 """Of `tools/list`: a server that never stops is not asked for ever."""
@@ -68,6 +71,8 @@ class Modern:
         self._shared: dict[str, Shared] = {}
         self._discovers: list[Caller] = []
         self._probed = False
+        self._in_house = 0
+        self._turns = asyncio.Semaphore(config.limits.concurrency)
 
     @property
     def shared(self) -> list[Shared]:
@@ -75,6 +80,12 @@ class Modern:
 
     def receive(self, caller: Caller, edge: str) -> None:
         """Take a request of the client that `edge` names."""
+        try:
+            self._receive(caller, edge)
+        except Busy as fault:
+            caller.fail(fault)
+
+    def _receive(self, caller: Caller, edge: str) -> None:
         verdict = self._catalogue.verdict
         if caller.asked.request.method == eras.DISCOVER:
             self._receive_discover(caller, edge, verdict)
@@ -132,8 +143,9 @@ class Modern:
         elif verdict.modern:
             self._forward(caller, edge)
         else:
+            shared = self._shared_of(edge)
             self._discovers.append(caller)
-            self._shared_of(edge).want()
+            shared.want()
 
     def _no_discover(self) -> Reported:
         text = f"server {self._config.name!r} speaks the handshake era: send initialize"
@@ -141,6 +153,18 @@ class Modern:
         return Reported(jsonrpc.METHOD_NOT_FOUND, text, data)
 
     async def _call_in_house(self, caller: Caller) -> None:
+        """Let a call with bare arguments wait for its turn: each has a process of its own."""
+        if self._in_house >= MOST_WAITING + self._config.limits.concurrency:
+            caller.fail(Busy(f"server {self._config.name!r} has {MOST_WAITING} calls waiting"))
+            return
+        self._in_house += 1
+        try:
+            async with self._turns:
+                await self._answer_in_house(caller)
+        finally:
+            self._in_house -= 1
+
+    async def _answer_in_house(self, caller: Caller) -> None:
         """Answer bare arguments from a legacy server, in a session of our own."""
         house = HouseSession(self._config, self._launcher, self._version)
         try:
@@ -159,10 +183,16 @@ class Modern:
     # Processes.
 
     def _shared_of(self, edge: str) -> Shared:
-        """Return the process for a client: one for all, or with `isolation: session` its own."""
+        """Return the process for a client: one for all, or with `isolation: session` its own.
+
+        Raises:
+            Busy: As many clients as may have one have one.
+        """
         own = edge if self._config.isolation is Isolation.SESSION else ""
         shared = self._shared.get(own)
         if shared is None:
+            if own and len(self._shared) >= MOST_SESSIONS:
+                raise Busy(f"{MOST_SESSIONS} clients have a process of {self._config.name!r} each")
             shared = self._shared[own] = self._make(many_clients=not own)
             self._owner.spawn(self._run(own, shared))
         return shared

@@ -104,9 +104,9 @@ async def _pid(spec: Spec, started: asyncio.Future[int]) -> int:
     except TimeoutError:
         raise ProcessDied(f"cannot start {spec.name}: it takes too long") from None
     except ProcessDied as error:
-        command = " ".join(spec.command)
+        # Its arguments may hold secrets, and this text goes to callers, logs and status.
         raise ProcessDied(
-            f"cannot start {spec.name} ({command}): {error}; {_advice(spec, str(error))}"
+            f"cannot start {spec.name} ({spec.command[0]}): {error}; {_advice(spec, str(error))}"
         ) from None
 
 

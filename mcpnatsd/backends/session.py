@@ -21,7 +21,7 @@ from mcpnatsd.errors import (
 )
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict
-from mcpnatsd.protocol.jsonrpc import Message, Request, Response
+from mcpnatsd.protocol.jsonrpc import Message, Response
 from mcpnatsd.protocol.lines import Oversize
 from mcpnatsd.protocol.session_ledger import Asked, Ledger
 from mcpnatsd.protocol.statistics import Statistics, error_in
@@ -105,7 +105,9 @@ class LegacySession:
 
     def receive_line(self, message: Message, name: str | None, line: bytes) -> None:
         """Take a message of the client, checked against its subject already."""
-        if isinstance(message, Request) and message.method == eras.CALL_TOOL and name is not None:
+        # A call without an id is a notification, and a server may run it none the less.
+        called = not isinstance(message, Response) and message.method == eras.CALL_TOOL
+        if called and name is not None:
             try:
                 self._rules.check(name)
             except McpnatsdError as fault:

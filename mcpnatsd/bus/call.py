@@ -64,7 +64,7 @@ class Desk(Protocol):
 
     def frames_lost(self, call: "Call", many: int) -> None: ...
 
-    def upload(self, call: "Call", subject: str) -> None: ...
+    def upload(self, call: "Call") -> None: ...
 
 
 class Phase(Enum):
@@ -98,6 +98,7 @@ class Call:
         "subject",
         "token",
         "told_end",
+        "upload_id",
     )
 
     def __init__(
@@ -122,6 +123,9 @@ class Call:
         """Whether a frame told of a subscription's end, so that the client knows already."""
 
         self.instance = ""
+        self.upload_id = ""
+        """Of the upload that was announced last."""
+
         self.repeated = False
         self.refused_at: float | None = None
         self.opened_at = now
@@ -146,16 +150,14 @@ class Call:
     def _receive_frame(self, found: dict[str, str], reply: bytes, body: bytes) -> None:
         frame = found.get(headers.FRAME)
         if frame is None:
-            self._count(found)
-            self._take_final(found, body)
+            if self._count(found):
+                self._take_final(found, body)
         elif frame == Frame.NOTE:
-            self._count(found)
-            whole = self._whole(found, body)
-            if whole is not None:
-                self.owner.receive_note(self, whole)
+            if self._count(found):
+                self._take_note(found, body)
         elif frame == Frame.PART:
-            self._count(found)
-            self._take_part(found, body)
+            if self._count(found):
+                self._take_part(found, body)
         else:
             self._receive_control(frame, found, reply)
 
@@ -165,17 +167,26 @@ class Call:
         elif frame == Frame.RUNNING:
             self._desk.still_running(self, headers.number(found, headers.SEQ) or 0)
         elif frame == Frame.UPLOAD:
-            self._desk.upload(self, found.get(headers.SUBJECT, ""))
+            self._desk.upload(self)
         elif frame == Frame.END:
             self._desk.ended(self)
 
-    def _count(self, found: dict[str, str]) -> None:
-        """Notice frames that NATS dropped (WIRE.md, "Frames": `allow_responses`)."""
+    def _count(self, found: dict[str, str]) -> bool:
+        """Notice frames that NATS dropped (WIRE.md, "Frames": `allow_responses`).
+
+        Returns whether the call goes on. A subscription that lost a notification does not.
+        """
         seq = headers.number(found, headers.SEQ) or 1
         if seq > self.seq + 1:
             self._assembler = None
             self._desk.frames_lost(self, seq - self.seq - 1)
         self.seq = seq
+        return self.phase is not Phase.ENDED
+
+    def _take_note(self, found: dict[str, str], body: bytes) -> None:
+        whole = self._whole(found, body)
+        if whole is not None:
+            self.owner.receive_note(self, whole)
 
     def _take_part(self, found: dict[str, str], piece: bytes) -> None:
         position = found.get(headers.PART, "")

@@ -27,6 +27,8 @@ class Inbox:
         self._opened = 0
         self._secret = secrets.token_hex(8)
         self._sub = connection.subscribe(f"{self.prefix}*", self._receive)
+        self._arrived_on = b""
+
         self.denied = False
         """Whether NATS does not let us listen here: no reply can ever arrive."""
 
@@ -52,6 +54,11 @@ class Inbox:
         """Forget a reply subject. Doing it twice is no fault."""
         self._receivers.pop(reply[self._length :].encode(), None)
 
+    @property
+    def arrived_on(self) -> str:
+        """The reply subject of the message that is being received."""
+        return self._arrived_on.decode("latin-1")
+
     def stop(self) -> None:
         self._connection.unsubscribe(self._sub)
         self._receivers.clear()
@@ -66,4 +73,5 @@ class Inbox:
     def _receive(self, subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
         receiver = self._receivers.get(subject[self._length :])
         if receiver is not None:
+            self._arrived_on = subject
             receiver.receive(reply, body, block)

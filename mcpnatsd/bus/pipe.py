@@ -98,6 +98,8 @@ class Pipe:
         Raises:
             RemoteProtocolError: Its parts do not fit together.
             TooLarge: Its parts grew over the limit.
+
+        What came of that message is forgotten then.
         """
         self._end.heard(now)
         if not self._end.receive(seq, len(body)):
@@ -106,13 +108,10 @@ class Pipe:
             return
         if self._end.ack_due and not self.hold_acks:
             self.beat(now)
-        if found.get(headers.FRAME) == Frame.PART:
-            self._assembler.receive(found.get(headers.PART, ""), body)
-        elif headers.PART in found:
-            whole, self._assembler = self._assembler.finish(body), Assembler(self._limit)
-            self._on_line(whole, tail)
-        else:
-            self._on_line(body, tail)
+        in_parts = headers.PART in found or found.get(headers.FRAME) == Frame.PART
+        line = self._whole(found, body) if in_parts else body
+        if line is not None:
+            self._on_line(line, tail)
 
     def receive_control(self, found: dict[str, str], now: float) -> None:
         """Take an acknowledgement, or a request to send again."""
@@ -145,7 +144,7 @@ class Pipe:
         """Return our lines, and their tails, that the other end says it never took."""
         self._end.receive_ack(ack)
         kept = [sent.body for sent in self._end.resend_from(ack + 1)]
-        return [(out.body, out.tail) for out in kept if not out.part]
+        return [(out.body, out.tail) for out in kept if out.body and not out.part]
 
     def void(self, subject: str) -> list[bytes]:
         """Send nothing in place of what NATS does not take on a subject; return those lines.
@@ -174,6 +173,15 @@ class Pipe:
         if self._end.beat_due(now):
             self.beat(now)
         return self._end.lost(now)
+
+    def _whole(self, found: dict[str, str], piece: bytes) -> bytes | None:
+        """Take one part; return the line that it ends, if it does."""
+        assembler, self._assembler = self._assembler, Assembler(self._limit)
+        if found.get(headers.FRAME) != Frame.PART:
+            return assembler.finish(piece)
+        assembler.receive(found.get(headers.PART, ""), piece)
+        self._assembler = assembler
+        return None
 
     def _send_one(self, out: _Out) -> None:
         seq = self._end.send(out, len(out.body))

@@ -12,6 +12,7 @@ import secrets
 import msgspec
 
 from mcpnatsd.bus.call import Call, Owner, Phase, holder_gone, nobody_serves
+from mcpnatsd.bus.clock import guarded, tick_every
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.errors import (
@@ -21,6 +22,7 @@ from mcpnatsd.errors import (
     InstanceLost,
     McpnatsdError,
     Outcome,
+    RemoteProtocolError,
     TooLarge,
 )
 from mcpnatsd.protocol import eras, frames, headers, parts, subjects
@@ -93,6 +95,11 @@ class Requester:
         if told and self._connection.connected:
             self._publish_cancel(call, reason)
 
+    def forget(self, edge: str) -> None:
+        """Forget which instances hold processes of a client that left."""
+        for key in [key for key in self._pins if key[0] == edge]:
+            del self._pins[key]
+
     def stop(self) -> None:
         """Cancel what is open."""
         self._unwatch()
@@ -101,11 +108,7 @@ class Requester:
 
     async def run(self) -> None:
         """Keep the clocks until cancelled."""
-        while True:
-            await asyncio.sleep(0.5)
-            now = self._now()
-            for call in list(self._calls):
-                self._tick(call, now)
+        await tick_every(0.5, self._tick_all)
 
     # What a call reports.
 
@@ -124,13 +127,13 @@ class Requester:
         self._ask(call)
 
     def finish(self, call: Call, line: bytes, *, pin: bool) -> None:
-        if pin:
+        if pin and frames.is_instance(call.instance):
             self._pins[call.owner.edge, call.server] = call.instance
         elif self._pins:
             self._pins.pop((call.owner.edge, call.server), None)
         state = affinity_of_result(line)
-        if state is not None:
-            self._affinity.remember(state, call.instance)
+        if state is not None and frames.is_instance(call.instance):
+            self._affinity.remember(call.server, state, call.instance)
         self._end(call)
         call.owner.receive_final(call, line)
 
@@ -178,9 +181,19 @@ class Requester:
     def still_running(self, call: Call, seq: int) -> None:
         """Learn that an instance runs the call, and how many frames it has sent."""
         call.phase = Phase.SENT
+        self._close_older(call)
         if seq > call.seq:
             self.frames_lost(call, seq - call.seq)
             call.seq = seq
+
+    def _close_older(self, call: Call) -> None:
+        """Drop the reply subjects before the one that is in use: nothing more comes there."""
+        if self.inbox.arrived_on not in call.replies:
+            return
+        used = call.replies.index(self.inbox.arrived_on)
+        for reply in call.replies[:used]:
+            self.inbox.close(reply)
+        del call.replies[:used]
 
     def frames_lost(self, call: Call, many: int) -> None:
         """Say that NATS dropped frames; a subscription that lost one is over."""
@@ -193,10 +206,21 @@ class Requester:
             self._publish_cancel(call, "notifications were lost")
             call.owner.receive_end(call)
 
-    def upload(self, call: Call, subject: str) -> None:
-        """Send the request in parts to the subject that its instance named."""
-        if not subject or not self._connection.connected:
+    def upload(self, call: Call) -> None:
+        """Send the request in parts to the instance that will take it.
+
+        What that instance says of itself becomes one token of a subject, or nothing.
+
+        Raises:
+            RemoteProtocolError: It does not say who it is.
+        """
+        if not call.upload_id or not self._connection.connected:
             return
+        if not frames.is_instance(call.instance):
+            raise RemoteProtocolError(f"an instance of {call.server!r} does not say who it is")
+        subject = call.subject = subjects.pinned(
+            self.prefix, call.server, call.instance, call.upload_id, call.outgoing.tail
+        )
         line, reply = call.outgoing.line, call.replies[-1]
         for number, many, piece in parts.cut(line, parts.part_bytes(self._connection.max_payload)):
             extra = [(headers.PART, f"{number}/{many}")]
@@ -233,14 +257,15 @@ class Requester:
     def _ask_to_upload(self, call: Call, reply: str) -> None:
         size = len(call.outgoing.line)
         many = parts.count(size, parts.part_bytes(self._connection.max_payload))
-        extra = ((headers.UPLOAD, f"{size}, {many}"), (headers.TUNNEL, secrets.token_hex(16)))
+        call.upload_id = secrets.token_hex(16)
+        extra = ((headers.UPLOAD, f"{size}, {many}"), (headers.TUNNEL, call.upload_id))
         block = call.outgoing.header_block(call.token, extra)
         self._connection.publish(call.subject, b"", reply=reply, headers=block)
 
     def _subject(self, call: Call) -> str:
         outgoing, server = call.outgoing, call.server
         if outgoing.affinity is not None:
-            call.pinned = self._affinity.instance_of(outgoing.affinity)
+            call.pinned = self._affinity.instance_of(server, outgoing.affinity)
         elif self._pins:
             call.pinned = self._pins.get((call.owner.edge, server))
         if call.pinned:
@@ -281,6 +306,11 @@ class Requester:
         now = self._down_at = self._now()
         for call in self._calls:
             call.opened_at = now  # a held request waits anew from here
+
+    def _tick_all(self) -> None:
+        now = self._now()
+        for call in list(self._calls):
+            guarded(self._tick, call, now)
 
     def _tick(self, call: Call, now: float) -> None:
         if call.phase is Phase.HELD:

@@ -5,12 +5,12 @@ past here unless both name the same server, method and name (WIRE.md, "Integrity
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from typing import Final
 
 from mcpnatsd.bus import frames_out
+from mcpnatsd.bus.clock import guarded, tick_every
 from mcpnatsd.bus.connection import Connection, OnMsg
 from mcpnatsd.bus.finals import Finals, Kept
 from mcpnatsd.bus.inbox import Inbox
@@ -86,7 +86,7 @@ class Responder:
         self._subs: list[int] = []
         self._queue_sub: int | None = None
         self._down_at = self.now()
-        self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
+        self._unwatch: Callable[[], None] = _nothing
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +97,8 @@ class Responder:
         return [one for one in self._served.values() if one.method == eras.LISTEN]
 
     def open(self) -> None:
-        """Start to listen."""
+        """Start to listen. What was closed may be opened again."""
+        self._unwatch = self.connection.watch(on_up=self._on_up, on_down=self._on_down)
         address, subscribe = self._address, self.connection.subscribe
         on_pinned = self._guard(PINNED_TOKENS, self._receive_pinned)
         on_cancel = self._guard(REQUEST_TOKENS, self._receive_cancel)
@@ -128,10 +129,7 @@ class Responder:
 
     async def run(self) -> None:
         """Keep the clocks until cancelled: keep-alives, vanished callers, what is kept."""
-        while True:
-            await asyncio.sleep(1.0)
-            if self.connection.up:
-                self._tick_all(self.now())
+        await tick_every(1.0, self._tick_all)
 
     def ended(self, served: Served, line: bytes) -> None:
         """Learn that an exchange is over; its final line is kept for a caller that asks again."""
@@ -178,8 +176,10 @@ class Responder:
         """Say whether a message is for us to answer.
 
         Raises:
-            RemoteProtocolError: It is in a wire that we do not speak.
+            RemoteProtocolError: It is in a wire that we do not speak, or its token is too long.
         """
+        if len(message.call) > headers.LONGEST_CALL:
+            raise RemoteProtocolError(f"{headers.CALL} is over {headers.LONGEST_CALL} characters")
         if message.headers.get(headers.WIRE, headers.WIRE_VERSION) != headers.WIRE_VERSION:
             raise RemoteProtocolError(f"this instance speaks {headers.WIRE} 1 only")
         # Of a refused call its caller was told that nobody runs it: it must not start now.
@@ -232,9 +232,11 @@ class Responder:
 
     def _receive_cancel(self, message: Incoming) -> None:
         try:
-            body = json.loads(message.body)
-            call, reason = str(body["call"]), str(body.get("reason", ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            body = jsonrpc.split(message.body)
+        except McpnatsdError:
+            return
+        call, reason = jsonrpc.text_of(body, "call"), jsonrpc.text_of(body, "reason") or ""
+        if call is None or len(call) > headers.LONGEST_CALL:
             return
         served = self._served.get(call)
         if served is not None and served.user != message.user:
@@ -253,7 +255,7 @@ class Responder:
         kept = self._finals.get(call)
         if kept is None:
             self._finals.refuse(call, self.now())
-        elif kept.user == message.user:
+        elif kept.user == message.user and kept.server == self._address.server:
             self._send_again(kept, message.reply)
 
     def _send_again(self, kept: Kept, reply: str) -> None:
@@ -292,11 +294,14 @@ class Responder:
     def _on_down(self) -> None:
         self._down_at = self.now()
 
-    def _tick_all(self, now: float) -> None:
-        self._finals.expire(now)
-        self._uploads.expire(now)
+    def _tick_all(self) -> None:
+        if not self.connection.up:
+            return
+        now = self.now()
+        guarded(self._finals.expire, now)
+        guarded(self._uploads.expire, now)
         for served in list(self._served.values()):
-            self._tick(served, now)
+            guarded(self._tick, served, now)
 
     def _tick(self, served: Served, now: float) -> None:
         if now - served.heard_at >= frames.LOST_AFTER:
@@ -307,3 +312,7 @@ class Responder:
             if not served.alive_reply:
                 served.alive_reply = self._inbox.open(served)
             served.alive()
+
+
+def _nothing() -> None:
+    """Watch nothing."""

@@ -118,7 +118,7 @@ class Served:
 
     def running(self, reply: str) -> None:
         """Tell a caller that asked that its call still runs, and which frames it has sent."""
-        self.reply = reply
+        self.reply = reply or self.reply
         self.heard_at = self._desk.now()
         self._publish(b"", self._desk.blocks.running(self.seq))
 

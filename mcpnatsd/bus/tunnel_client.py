@@ -25,6 +25,7 @@ from mcpnatsd.errors import (
 )
 from mcpnatsd.protocol import headers, jsonrpc, subjects
 from mcpnatsd.protocol.frames import ASK_FOR, Frame
+from mcpnatsd.protocol.tunnel import WINDOW_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,13 @@ RETRY_OPEN = 0.5
 HINT_FOR = 4.0
 """Seconds for which an instance that NATS calls absent may come back: longer than it takes to
 reconnect."""
+
+RESUME_PAUSE = 1.0
+MOST_RESUME_PAUSE = 4.0
+"""Seconds between two questions whether the instance goes on: twice as many each time."""
+
+MOST_OLD_LINES = 4
+"""Reply subjects on which an answer to an earlier question may still come."""
 
 
 class TunnelOwner(Protocol):
@@ -89,6 +97,9 @@ class Tunnel:
         self._line_subject = inbox.open(self)
         self._initialize = b""
         self._waiting: list[tuple[bytes, str]] = []
+        self._waiting_bytes = 0
+        self._old_line_subjects: list[str] = []
+        self._resume_pause = RESUME_PAUSE
         now = self._now()
         self._opened_at = self._sent_open_at = self._resumed_at = now
         self._give_up_at: float | None = None
@@ -106,7 +117,7 @@ class Tunnel:
     @property
     def full(self) -> bool:
         """Whether its owner should stop reading its client."""
-        self._was_full = self._pipe.full
+        self._was_full = self._pipe.full or self._waiting_bytes >= WINDOW_BYTES
         return self._was_full
 
     def open(self, initialize: bytes) -> None:
@@ -121,6 +132,7 @@ class Tunnel:
         """Send a client's line. Before the instance is known it waits."""
         if self.phase is Phase.OPENING:
             self._waiting.append((line, tail))
+            self._waiting_bytes += len(line)
         elif self.phase is Phase.OPEN:
             self._pipe.send(line, tail)
 
@@ -190,6 +202,7 @@ class Tunnel:
             self._receive_close(found, body)
         elif frame in (Frame.ACK, Frame.RESUME):
             self._give_up_at = None
+            self._close_old_lines(keep=0)
             self._pipe.receive_control(found, self._now())
             self._tell_room()
         elif not frame and self.phase is Phase.OPENING:
@@ -209,8 +222,11 @@ class Tunnel:
     def _opened(self, instance: str) -> None:
         if self.phase is not Phase.OPENING:
             return
+        if not subjects.is_server_name(instance):  # it becomes a token of a subject, as that does
+            self._over(RemoteProtocolError("an instance opened the tunnel under no proper id"))
+            return
         self.phase, self.instance = Phase.OPEN, instance
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         for line, tail in waiting:
             self._pipe.send(line, tail)
 
@@ -248,9 +264,10 @@ class Tunnel:
             self._doubt(now, ASK_FOR)
 
     def _doubt(self, now: float, patience: float) -> None:
-        """Ask the instance to go on, each second, until it answers or patience ends."""
+        """Ask the instance to go on, less and less often, until it answers or patience ends."""
         if self._give_up_at is None:
             self._give_up_at = now + patience
+            self._resume_pause = RESUME_PAUSE
             self._resume(now)
 
     def _tick_opening(self, now: float) -> None:
@@ -263,17 +280,26 @@ class Tunnel:
     def _tick_open(self, now: float) -> None:
         if self._give_up_at is not None and now >= self._give_up_at:
             self._over(_lost(self._server))
-        elif self._give_up_at is not None and now - self._resumed_at >= 1.0:
+        elif self._give_up_at is not None and now - self._resumed_at >= self._resume_pause:
+            self._resume_pause = min(2 * self._resume_pause, MOST_RESUME_PAUSE)
             self._resume(now)
         elif self._pipe.tick(now):
             self._over(_lost(self._server))
 
     def _resume(self, now: float) -> None:
-        """Ask the instance to go on. A reconnect voids old reply subjects: it gets a new one."""
+        """Ask the instance to go on. A reconnect voids old reply subjects: it gets a new one.
+
+        A slow answer to the question before comes on the old one, which stays open for it.
+        """
         self._resumed_at = now
-        self._inbox.close(self._line_subject)
+        self._old_line_subjects.append(self._line_subject)
+        self._close_old_lines(keep=MOST_OLD_LINES)
         self._line_subject = self._inbox.open(self)
         self._pipe.ask_for_rest(now)
+
+    def _close_old_lines(self, *, keep: int) -> None:
+        while len(self._old_line_subjects) > keep:
+            self._inbox.close(self._old_line_subjects.pop(0))
 
     def _open_anew(self) -> None:
         """Open under another id: whoever took the first one, unheard, finds its client gone."""
@@ -308,7 +334,7 @@ class Tunnel:
 
     def _over(self, fault: McpnatsdError, untaken: Iterable[tuple[bytes, str]] = ()) -> None:
         if self.phase is not Phase.CLOSED:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
             self._end()
             self._owner.closed(fault, [*untaken, *waiting])
 
@@ -316,6 +342,7 @@ class Tunnel:
         self.phase = Phase.CLOSED
         self._unwatch()
         self._inbox.close(self._line_subject)
+        self._close_old_lines(keep=0)
 
 
 def _lost(server: str) -> InstanceLost:

@@ -7,7 +7,10 @@ passed on byte for byte.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
+
+from msgspec import Raw
 
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.pipe import Pipe, Target
@@ -19,9 +22,9 @@ from mcpnatsd.errors import (
     RemoteProtocolError,
     TooLarge,
 )
-from mcpnatsd.protocol import headers, jsonrpc, subjects
+from mcpnatsd.protocol import eras, headers, jsonrpc, subjects
 from mcpnatsd.protocol.frames import Blocks, Frame
-from mcpnatsd.protocol.incoming import Incoming
+from mcpnatsd.protocol.incoming import REQUEST_TOKENS, Incoming
 from mcpnatsd.protocol.jsonrpc import Message, Notification, Request, Response
 from mcpnatsd.protocol.outgoing import name_of
 
@@ -29,6 +32,12 @@ log = logging.getLogger(__name__)
 
 LINGER: Final = 45.0
 """Seconds for which a closed tunnel still answers a client that missed the end."""
+
+SAY_CLOSE_EVERY: Final = 1.0
+"""Seconds between answers to messages for a closed tunnel: a whole window may be on its way."""
+
+_RESPONSE: Final = subjects.RESPONSE
+_OF_RESPONSES: Final = frozenset({"jsonrpc", "id", "result", "error"})
 
 MOST_LINE_BYTES: Final = 64 * 1024 * 1024
 """Of one line put together from its parts. It is refused whole, since its id may come last."""
@@ -62,6 +71,7 @@ class ServedTunnel:
         self.session: Session | None = None
         self.closed_at: float | None = None
         self._closing = b""
+        self._close_said_at = 0.0
         self._line = incoming.reply
         self._line_bytes = line_bytes
         self._connection = connection
@@ -100,7 +110,7 @@ class ServedTunnel:
     def close(self, fault: McpnatsdError | None) -> None:
         """End the session from our side; the client learns why, and what it missed."""
         if self.closed_at is None:
-            self.closed_at = self._now()
+            self.closed_at = self._close_said_at = self._now()
             self._closing = jsonrpc.fault_body(fault)
             self._pipe.close(self._closing)
 
@@ -115,12 +125,31 @@ class ServedTunnel:
             self._line = incoming.reply
         seq = headers.number(incoming.headers, headers.SEQ)
         if seq is not None:
-            self._pipe.receive(seq, incoming.headers, incoming.body, incoming.tail, now)
+            self._receive_numbered(seq, incoming, now)
         elif incoming.frame == Frame.CLOSE:
             return True
         else:
             self._receive_control(incoming, now)
         return False
+
+    def _receive_numbered(self, seq: int, incoming: Incoming, now: float) -> None:
+        if self.closed_at is None:
+            try:
+                self._pipe.receive(seq, incoming.headers, incoming.body, incoming.tail, now)
+            except (RemoteProtocolError, TooLarge) as fault:
+                self._break_off(fault)
+        elif now - self._close_said_at >= SAY_CLOSE_EVERY:
+            # Nobody takes it any more, so it is not acknowledged: its client may send it elsewhere.
+            self._close_said_at = now
+            self._pipe.close(self._closing)
+
+    def _break_off(self, fault: McpnatsdError) -> None:
+        """End it for both sides, over something that leaves the line of messages incomplete."""
+        log.warning("tunnel closed", extra={"error": str(fault)})
+        self.close(fault)
+        session, self.session = self.session, None
+        if session is not None:
+            session.client_gone(str(fault))
 
     def _receive_control(self, incoming: Incoming, now: float) -> None:
         self._pipe.receive_control(incoming.headers, now)
@@ -159,12 +188,24 @@ class ServedTunnel:
                     "bytes; `limits: {line_bytes: …}` raises it"
                 )
             message = jsonrpc.decode(line)
-            name = _check(message, line, tail)
+            self.session.receive_line(message, _check(message, line, tail), line)
         except McpnatsdError as fault:
             log.info("message refused", extra={"tail": tail, "error": str(fault)})
-            self.send(jsonrpc.error_of(jsonrpc.id_in(line), fault))
-            return
-        self.session.receive_line(message, name, line)
+            id = jsonrpc.id_in(line)  # noqa: A001
+            if not isinstance(message, Response) and (message is not None or tail != _RESPONSE):
+                self.send(jsonrpc.error_of(id, fault))
+            elif id is not None and tail == _RESPONSE:
+                self._fail_request_of_server(id, fault)
+
+    def _fail_request_of_server(self, id: Raw, fault: McpnatsdError) -> None:  # noqa: A002
+        """Answer a request of the server in place of its client.
+
+        Told to the client, the error would settle the client's own request of the same id.
+        """
+        line = jsonrpc.error_of(id, fault)
+        if self.session is not None:
+            with suppress(McpnatsdError):
+                self.session.receive_line(jsonrpc.decode(line), None, line)
 
 
 class ServedTunnels:
@@ -176,7 +217,7 @@ class ServedTunnels:
         self._line_bytes = line_bytes
         self._blocks = Blocks(instance)
         self._tunnels: dict[str, ServedTunnel] = {}
-        self._unwatch = connection.watch(on_up=self._on_up, on_down=lambda: None)
+        self._unwatch: Callable[[], None] | None = None
         self.on_open: Callable[[ServedTunnel], Session] | None = None
         """Set by whoever runs the sessions."""
 
@@ -187,7 +228,8 @@ class ServedTunnels:
         """Take a message that opens a tunnel, or belongs to one.
 
         Raises:
-            RemoteProtocolError: It opens what exists already, for somebody else.
+            RemoteProtocolError: It opens what exists already, for somebody else, or where sessions
+                are not opened.
             EraMismatch: The server takes no sessions.
         """
         if headers.TUNNEL in incoming.headers:
@@ -204,18 +246,31 @@ class ServedTunnels:
             return  # an outage says nothing of the clients
         now = self._now()
         for tunnel in list(self._tunnels.values()):
-            if tunnel.tick(now):
-                self._forget(tunnel, "the client vanished")
+            try:
+                if tunnel.tick(now):
+                    self._forget(tunnel, "the client vanished")
+            except Exception:  # one tunnel must not stop the clock of all
+                log.exception("a tunnel's clock failed")
 
     def close_all(self, fault: McpnatsdError) -> None:
         for tunnel in self._tunnels.values():
             tunnel.close(fault)
 
+    def start(self) -> None:
+        """Hear of reconnects, until `stop`. It may be started again."""
+        self.stop()
+        self._unwatch = self._connection.watch(on_up=self._on_up, on_down=lambda: None)
+
     def stop(self) -> None:
-        self._unwatch()
+        unwatch, self._unwatch = self._unwatch, None
+        if unwatch is not None:
+            unwatch()
 
     def _open(self, incoming: Incoming) -> None:
         token = incoming.headers[headers.TUNNEL]
+        # A grant for another method, or for what belongs to a session, is none for a new session.
+        if incoming.tail != eras.INITIALIZE or incoming.tokens[-REQUEST_TOKENS - 1] != b"req":
+            raise Mismatch(f"a tunnel is opened where {eras.INITIALIZE} is requested, only")
         known = self._tunnels.get(token)
         if known is not None and known.user == incoming.user:
             known.opened(self._blocks)
@@ -264,7 +319,10 @@ def _check(message: Message, line: bytes, tail: str) -> str | None:
     if isinstance(message, Response):
         if tail != subjects.RESPONSE:
             raise Mismatch(f"a response came on a subject that ends in {tail!r}")
+        if not _OF_RESPONSES.issuperset(message.members):
+            raise RemoteProtocolError("a response has no members beside id, result and error")
         return None
+    jsonrpc.refuse_lookalikes(message.members, jsonrpc.MEMBERS)
     if len(jsonrpc.encode(message.members)) != len(line):
         jsonrpc.refuse_duplicates(line)
     name = _name(message)
@@ -277,6 +335,7 @@ def _name(message: Request | Notification) -> str | None:
     if message.method not in subjects.NAMED:
         return None
     params = jsonrpc.params_of(message.members)
+    jsonrpc.refuse_lookalikes(params, jsonrpc.NAMING)
     raw = message.members.get("params")
     if raw is not None and len(jsonrpc.encode(params)) != len(bytes(raw)):
         jsonrpc.refuse_duplicates(bytes(raw))

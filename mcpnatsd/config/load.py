@@ -74,7 +74,7 @@ def _read(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise _Unreadable("there is no such file") from None
+        raise _Unreadable("there is no such file; name yours with --config") from None
     except IsADirectoryError:
         raise _Unreadable("this is a folder; name the file in it") from None
     except OSError as error:

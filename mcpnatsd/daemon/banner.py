@@ -1,12 +1,25 @@
 """What the daemon prints for a person once it is up."""
 
+import os
 import sys
-from typing import Final
+from contextlib import suppress
+from typing import Final, TextIO
 
 from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.daemon.view import View
+from mcpnatsd.log import escaped
 
 MOST_TOOLS: Final = 6
+
+
+def show(view: View, stream: TextIO | None) -> None:
+    """Print it, if anybody reads it. What the stream's encoding lacks is written as an escape.
+
+    It goes past the stream's buffer: what nobody takes must not be tried again at our exit.
+    """
+    if stream is not None:
+        with suppress(OSError, ValueError):  # nobody reads, or the stream is closed
+            os.write(stream.fileno(), text(view).encode(stream.encoding, "backslashreplace"))
 
 
 def text(view: View) -> str:
@@ -26,12 +39,13 @@ def text(view: View) -> str:
 def _server(bridge: Bridge) -> str:
     tools = bridge.catalogue.tools
     if bridge.last_fault is not None:
-        return f"  {bridge.server:<16} failing: {bridge.last_fault}"
+        return f"  {bridge.server:<16} failing: {escaped(bridge.last_fault)}"
     if not bridge.catalogue.listed:
         return f"  {bridge.server:<16} asleep until its first request"
     more = f" and {len(tools) - MOST_TOOLS} more" if len(tools) > MOST_TOOLS else ""
+    names = ", ".join(map(escaped, tools[:MOST_TOOLS]))
     eras = bridge.catalogue.verdict.names or "era not known yet"
-    return f"  {bridge.server:<16} {eras}: {', '.join(tools[:MOST_TOOLS])}{more}"
+    return f"  {bridge.server:<16} {eras}: {names}{more}"
 
 
 def _commands(view: View) -> list[str]:

@@ -35,7 +35,7 @@ from mcpnatsd.daemon import banner, runtime, status
 from mcpnatsd.daemon.control import ControlSocket
 from mcpnatsd.daemon.embedded import EmbeddedNats
 from mcpnatsd.daemon.fresh import FreshNats
-from mcpnatsd.daemon.guard import guarded
+from mcpnatsd.daemon.guard import contained, guarded
 from mcpnatsd.daemon.view import View
 from mcpnatsd.errors import LocalProtocolError
 from mcpnatsd.frontends.unix import UnixFrontend
@@ -136,10 +136,12 @@ class Daemon:
     async def _serve(self, reaper: Reaper, connection: Connection, prefix: Prefix) -> None:
         inbox = Inbox(connection)
         service = ServiceResponder(connection)
-        place = Place(connection, inbox, prefix, self.instance, self.version, Finals())
+        # Whoever lists services tells them apart by their ids: each server has one of its own.
+        here = partial(Place, connection, inbox, prefix, version=self.version, finals=Finals())
         launcher, recall = Launcher(reaper), Recall(state_folder(os.environ))
         self.bridges = [
-            Bridge(config, place, launcher, recall) for config in self.config.servers.values()
+            Bridge(config, here(instance=secrets.token_hex(8)), launcher, recall)
+            for config in self.config.servers.values()
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in self._parts()]
@@ -148,7 +150,7 @@ class Daemon:
                 tasks.append(group.create_task(guarded("endpoints", run)))
             for bridge in self.bridges:
                 service.add(bridge)
-            tasks.append(group.create_task(self._greet()))
+            tasks.append(group.create_task(contained("greeting", self._greet)))
             await self._stop.wait()
             await self._drain(service)
             for task in tasks:
@@ -243,8 +245,7 @@ class Daemon:
             log.info("some servers are still starting")
         log.info("ready", extra={"servers": len(self.bridges), "pid": os.getpid()})
         if not is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
-            sys.stdout.write(banner.text(self.view()))
-            sys.stdout.flush()
+            banner.show(self.view(), sys.stdout)
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:

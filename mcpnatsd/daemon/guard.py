@@ -16,10 +16,15 @@ PAUSE: Final = 5.0
 async def guarded(name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run a part until cancelled, again and again should it fail."""
     while True:
-        try:
-            await run()
-        except McpnatsdError as fault:
-            log.error("a part failed", extra={"part": name, "error": str(fault)})  # noqa: TRY400
-        except Exception:
-            log.exception("a part failed", extra={"part": name})
+        await contained(name, run)
         await asyncio.sleep(PAUSE)
+
+
+async def contained(name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a part once; should it fail, say so."""
+    try:
+        await run()
+    except McpnatsdError as fault:
+        log.error("a part failed", extra={"part": name, "error": str(fault)})  # noqa: TRY400
+    except Exception:
+        log.exception("a part failed", extra={"part": name})

@@ -6,10 +6,14 @@ client is at a pipe or at a socket.
 """
 
 import logging
+import re
 import secrets
 from typing import Final
 
-from mcpnatsd.bus.call import Call
+import msgspec
+from msgspec import Raw
+
+from mcpnatsd.bus.call import Call, Phase
 from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.errors import (
     BusError,
@@ -25,10 +29,17 @@ from mcpnatsd.protocol import eras, headers, jsonrpc, outgoing, subjects
 from mcpnatsd.protocol.eras import Era
 from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request
 from mcpnatsd.protocol.lines import Oversize
+from mcpnatsd.protocol.tunnel import WINDOW_BYTES
 
 log = logging.getLogger(__name__)
 
 _BOM: Final = b"\xef\xbb\xbf"
+
+_STARTS_RESPONSE: Final = re.compile(
+    rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*|"id"\s*:\s*(?:"(?:[^"\\]|\\.){0,100}"|-?\d{1,18})\s*,\s*)*'
+    rb'"(?:result|error)"\s*:'
+)
+_split: Final = msgspec.json.Decoder(Members).decode
 
 
 class Edge:
@@ -54,7 +65,15 @@ class Edge:
     @property
     def full(self) -> bool:
         """Whether to stop reading the client for now."""
-        return self._legacy.full or self._bus.connection.congested
+        connection = self._bus.connection
+        if self._legacy.full or connection.congested:
+            return True
+        return not connection.connected and self._held_bytes >= WINDOW_BYTES
+
+    @property
+    def _held_bytes(self) -> int:
+        held = (call for call in self._calls.values() if call.phase is Phase.HELD)
+        return sum(len(call.outgoing.line) for call in held)
 
     def receive_line(self, line: bytes) -> None:
         """Take one line of the client; what is wrong with it is answered here."""
@@ -64,14 +83,20 @@ class Edge:
         try:
             self._receive(jsonrpc.decode(line), line)
         except ProtocolError as fault:
-            self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
+            if _is_response(line):
+                self._refuse_response(jsonrpc.id_in(line), fault)
+            else:
+                self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
 
     def receive_oversize(self, skipped: Oversize, limit: int) -> None:
         """Answer a line that was skipped because of its size."""
         fault = TooLarge(f"a line of {skipped.size} bytes is over the limit of {limit}: skipped")
         key = jsonrpc.id_at_ends(skipped.head, skipped.tail)
-        id = None if key is None else jsonrpc.encode(key)  # noqa: A001
-        self._output.write(jsonrpc.error_of(id, fault))
+        id = None if key is None else Raw(jsonrpc.encode(key))  # noqa: A001
+        if _STARTS_RESPONSE.match(skipped.head):
+            self._refuse_response(id, fault)
+        else:
+            self._output.write(jsonrpc.error_of(id, fault))
 
     def gone(self) -> None:
         """Give up what is open: the client is not there any more."""
@@ -79,6 +104,7 @@ class Edge:
         for call in list(self._calls.values()):
             self._bus.requester.cancel(call, "the client is gone")
         self._calls.clear()
+        self._bus.requester.forget(self.edge)
         self._legacy.gone()
 
     def tick(self, now: float) -> None:
@@ -94,6 +120,12 @@ class Edge:
         elif isinstance(message, Notification):
             self._receive_notification(message, line)
         # A response before any session: nobody asked for it.
+
+    def _refuse_response(self, id: Raw | None, fault: McpnatsdError) -> None:  # noqa: A002
+        """Tell the server. Its id is the server's: the client may have a request of that id."""
+        log.info("response refused", extra={"error": str(fault)})
+        if id is not None and self._legacy.active:
+            self._legacy.refuse_response(id, fault)
 
     def _receive_request(self, request: Request, line: bytes) -> None:
         params = jsonrpc.params_of(request.members)
@@ -186,3 +218,12 @@ class Edge:
         key = jsonrpc.key_of(call.outgoing.id)
         if key is not None:
             self._calls.pop(key, None)
+
+
+def _is_response(line: bytes) -> bool:
+    """Tell what a line that is refused was meant to be."""
+    try:
+        members = _split(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return "method" not in members and ("result" in members or "error" in members)

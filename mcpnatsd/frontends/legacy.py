@@ -20,6 +20,7 @@ from mcpnatsd.protocol import eras, jsonrpc, subjects
 from mcpnatsd.protocol.jsonrpc import Key, Message, Notification, Request, Response
 from mcpnatsd.protocol.outgoing import name_of
 from mcpnatsd.protocol.replay import REPLAY_ID, Replay
+from mcpnatsd.protocol.tunnel import WINDOW_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ class LegacyClient:
         self._tunnel: Tunnel | None = None
         self._replay = Replay()
         self._in_flight: dict[Key, Raw] = {}
+        self._opening_key: Key | None = None
         self._held: deque[_Held] = deque()
+        self._held_bytes = 0
         self._attempts = 0
         self._reopen_at = 0.0
         self._lost_at = 0.0
@@ -78,7 +81,8 @@ class LegacyClient:
 
     @property
     def full(self) -> bool:
-        return self._tunnel is not None and self._tunnel.full
+        tunnel_full = self._tunnel is not None and self._tunnel.full
+        return tunnel_full or self._held_bytes >= WINDOW_BYTES
 
     def receive(self, message: Message, line: bytes) -> None:
         """Take a message of the client.
@@ -91,19 +95,31 @@ class LegacyClient:
             # A host that gets no answer to a ping ends the shim, and all that waits in it.
             self._output.write(jsonrpc.result(message.id, {}))
             return
-        key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
-        if isinstance(message, Request) and key is not None:
-            if key in self._in_flight:
-                raise RemoteProtocolError("a request with this id is in flight already")
-            self._in_flight[key] = message.id.copy()
-        if isinstance(message, Request | Notification):
-            self._replay.observe(message, line)
-            self._forget_cancelled(message)
+        key = self._note(message, line)
         if self._state is State.NEW:
-            self._open(line)
+            self._open(line, key)
             return
-        self._held.append(_Held(line, tail, key, self._now()))
+        self._hold(_Held(line, tail, key, self._now()))
         self._flush_held()
+
+    def _note(self, message: Message, line: bytes) -> Key | None:
+        """Remember what a message means for the session; return the id that waits for an answer."""
+        if isinstance(message, Response):
+            return None
+        key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
+        if key is not None and key in self._in_flight:
+            raise RemoteProtocolError("a request with this id is in flight already")
+        # What is refused here is not in flight: its sender is told at once, and by one answer.
+        self._replay.observe(message, line)
+        self._forget_cancelled(message)
+        if isinstance(message, Request) and key is not None:
+            self._in_flight[key] = message.id.copy()
+        return key
+
+    def refuse_response(self, id: Raw, fault: McpnatsdError) -> None:  # noqa: A002
+        """Fail a request of the server whose answer, the client's, goes no further."""
+        line = jsonrpc.error_of(id, fault)
+        self.receive(jsonrpc.decode(line), line)
 
     @property
     def _apart(self) -> bool:
@@ -147,16 +163,16 @@ class LegacyClient:
                 return  # answered or given up already
             if self._state is State.OPEN:
                 self._attempts = 0  # only an answer proves that it works, not a handshake
-            self._opened_if_first(message)
+            if self._state is State.OPENING and key == self._opening_key:
+                self._receive_opening(message, line)
+                return
         self._output.write(line)
 
     def closed(self, fault: McpnatsdError, untaken: list[tuple[bytes, str]]) -> None:
         """Learn that the tunnel is over: fail what may have run, keep what surely did not."""
         self._tunnel = None
         if self._state in (State.OPENING, State.NEW):
-            self._state = State.NEW
-            self._fail_in_flight(fault)
-            self._held.clear()
+            self._opening_failed(fault)
             return
         if self._state is State.REOPENING:
             self._reopening_failed(fault)
@@ -178,8 +194,8 @@ class LegacyClient:
 
     # Opening.
 
-    def _open(self, line: bytes) -> None:
-        self._state = State.OPENING
+    def _open(self, line: bytes, key: Key | None) -> None:
+        self._state, self._opening_key = State.OPENING, key
         self._start_tunnel(line, patience=0.0)
 
     def _start_tunnel(self, initialize: bytes, *, patience: float) -> None:
@@ -189,18 +205,23 @@ class LegacyClient:
         )
         self._tunnel.open(initialize)
 
-    def _opened_if_first(self, message: Response) -> None:
-        if self._state is not State.OPENING:
+    def _receive_opening(self, message: Response, line: bytes) -> None:
+        """Take the answer to `initialize`. Others may come before it: of what was refused."""
+        self._output.write(line)
+        if not message.is_error:
+            self._state = State.OPEN
+            self._flush_held()
             return
-        if message.is_error:
-            # The client may try again, or otherwise: the session never was.
-            self._state = State.NEW
-            if self._tunnel is not None:
-                self._tunnel.close()
-                self._tunnel = None
-            return
-        self._state = State.OPEN
-        self._flush_held()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.close()
+        self._opening_failed(jsonrpc.reported(line))
+
+    def _opening_failed(self, fault: McpnatsdError) -> None:
+        """Answer all that came since `initialize`: the client may try again, or otherwise."""
+        self._state = State.NEW
+        self._take_held()
+        self._fail_in_flight(fault)
 
     def _lost(self) -> None:
         self._state = State.LOST
@@ -233,12 +254,20 @@ class LegacyClient:
         if self._now() - self._lost_at < REOPEN_PATIENCE:
             self._lost()  # the one that was asked may be as dead as the last
             return
-        for held in self._held:
+        for held in self._take_held():
             self._refuse(held.key, fault)
-        self._held.clear()
         self._lost()
 
     # What waits.
+
+    def _hold(self, held: _Held) -> None:
+        self._held.append(held)
+        self._held_bytes += len(held.line)
+
+    def _take_held(self) -> deque[_Held]:
+        """Return what waits, which then waits no more."""
+        held, self._held, self._held_bytes = self._held, deque(), 0
+        return held
 
     def _flush_held(self) -> None:
         """Send what waited, in order, as far as there is a session to send it to."""
@@ -248,15 +277,17 @@ class LegacyClient:
             return
         while self._held and self._bus.connection.connected:
             held = self._held.popleft()
+            self._held_bytes -= len(held.line)
             self._tunnel.send(held.line, held.tail)
 
     def _fail_overdue(self, now: float) -> None:
         """Answer requests that wait for NATS for too long. Notifications and answers are kept."""
         fault = BrokerAway("NATS is not reachable; the request was not sent")
-        late = [held for held in self._held if held.key is not None and now - held.at >= HOLD_FOR]
-        for held in late:
-            self._held.remove(held)
-            self._refuse(held.key, fault)
+        for held in self._take_held():
+            if held.key is not None and now - held.at >= HOLD_FOR:
+                self._refuse(held.key, fault)
+            else:
+                self._hold(held)
         tunnel = self._tunnel
         if self._state is State.OPENING and tunnel is not None and tunnel.waits(now) >= HOLD_FOR:
             tunnel.close()
@@ -268,6 +299,7 @@ class LegacyClient:
             key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
             if not self._replay.is_ours(key):
                 self._held.appendleft(_Held(line, tail, key, self._now()))
+                self._held_bytes += len(line)
 
     def _fail_in_flight(self, fault: McpnatsdError) -> None:
         held = {one.key for one in self._held}

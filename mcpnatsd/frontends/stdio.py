@@ -26,6 +26,9 @@ AFTER_EOF: Final = 30.0
 """Seconds for which answers are still delivered after the host closed our stdin. A host that does
 not want them ends us sooner, as MCP says it should (2025-11-25, Basic, Lifecycle, Shutdown)."""
 
+LAST_ANSWERS: Final = 1.0
+"""Seconds in which a host that ends us can take the answers that are still in our buffer."""
+
 TICK: Final = 0.25
 
 
@@ -41,6 +44,8 @@ class _Shim:
         self._host = os.getppid()
         self._over = asyncio.Event()
         self._eof_at: float | None = None
+        self._broken = False
+        self._output: Output | None = None
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +61,7 @@ class _Shim:
         return 0
 
     async def _serve(self, bus: ClientBus) -> None:
-        output = Output(await open_stdout(self._over.set))
+        output = self._output = Output(await open_stdout(self._stdout_broke))
         edge = Edge(bus, self._server, output)
         client = LineClient(edge, lambda yes: stdin.pause(yes=yes))
         stdin = await open_stdin(client.receive, lambda: self._end_of_input(client))
@@ -64,7 +69,7 @@ class _Shim:
             clocks = group.create_task(bus.requester.run())
             await self._watch(client)
             clocks.cancel()
-        output.flush()
+        await self._hand_over(output)
         edge.gone()
 
     async def _bus(self, connection: Connection, prefix: Prefix) -> ClientBus | None:
@@ -87,8 +92,7 @@ class _Shim:
     def _end_of_input(self, client: LineClient) -> None:
         client.receive_eof()
         self._eof_at = asyncio.get_running_loop().time()
-        if not client.edge.busy:
-            self._over.set()
+        asyncio.get_running_loop().call_soon(self._check, client, self._eof_at)
 
     async def _watch(self, client: LineClient) -> None:
         """Stay until the host closed stdin and has its answers, or is gone, or ends us."""
@@ -101,9 +105,26 @@ class _Shim:
                 client.tick(now())
                 self._check(client, now())
 
+    async def _hand_over(self, output: Output) -> None:
+        """Let a host that is slow to read have the rest, for a while."""
+        output.flush()
+        now = asyncio.get_running_loop().time
+        deadline = now() + LAST_ANSWERS
+        while output.waiting_bytes and not self._broken and now() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # transports tell nobody that they are empty
+
+    @property
+    def _unread(self) -> bool:
+        """Whether the host has not taken all that we wrote."""
+        return self._output is not None and self._output.waiting_bytes > 0
+
+    def _stdout_broke(self) -> None:
+        self._broken = True
+        self._over.set()
+
     def _check(self, client: LineClient, now: float) -> None:
         orphaned = os.getppid() != self._host
-        answered = self._eof_at is not None and not client.edge.busy
+        answered = self._eof_at is not None and not client.edge.busy and not self._unread
         too_late = self._eof_at is not None and now - self._eof_at >= AFTER_EOF
         if orphaned or answered or too_late:
             self._over.set()

@@ -1,5 +1,6 @@
 """The kinds of frames, and the header blocks that a server's side sends them under."""
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -23,6 +24,14 @@ ASK_FOR: Final = 15.0
 KEEP_FINALS: Final = 60.0
 KEEP_FINALS_BYTES: Final = 32 * 1024 * 1024
 """How long, and how much, an instance keeps final frames for callers that ask again."""
+
+
+_INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_instance(text: str) -> bool:
+    """Say whether a peer's id of itself is one token, fit for a subject."""
+    return _INSTANCE.fullmatch(text) is not None
 
 
 class Frame(StrEnum):

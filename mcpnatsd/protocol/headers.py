@@ -34,6 +34,12 @@ NO_RESPONDERS: Final = "503"
 _MOST_DIGITS: Final = 18
 """Of a number in a header. A longer one is nobody's, and `int` would refuse it after 4300."""
 
+LONGEST_CALL: Final = 128
+"""Of `Mcp-Call`. Tokens are kept for a while, so nobody may make them as long as a message."""
+
+_MOST_AGAIN: Final = 1024
+"""Bytes of a header block that is worth remembering."""
+
 _START: Final = b"NATS/1.0\r\n"
 _CALL_MARK: Final = f"\r\n{CALL}:".encode()
 _SEQ_START: Final = _START + SEQ.encode() + b":"
@@ -57,8 +63,14 @@ def parse(block: bytes | None) -> dict[str, str]:
     return found
 
 
-parse_again = lru_cache(maxsize=256)(parse)
-"""`parse` for blocks that come again and again. Its answers are shared: read them only."""
+_parse_again = lru_cache(maxsize=256)(parse)
+
+
+def parse_again(block: bytes | None) -> dict[str, str]:
+    """`parse` for blocks that come again and again. Its answers are shared: read them only."""
+    # A peer may send many blocks of many kilobytes: only what is short is worth remembering.
+    short = block is None or len(block) <= _MOST_AGAIN
+    return _parse_again(block) if short else parse(block)
 
 
 def parse_request(block: bytes | None) -> dict[str, str]:
@@ -68,7 +80,8 @@ def parse_request(block: bytes | None) -> dict[str, str]:
     same, mark, call = block.rpartition(_CALL_MARK)
     if not mark or not call.endswith(b"\r\n\r\n") or b"\r" in call[:-4]:
         return parse(block)
-    return {**parse_again(same + b"\r\n\r\n"), CALL: call[:-4].decode("latin-1").strip()}
+    again = _parse_again if len(same) < _MOST_AGAIN else parse
+    return {**again(same + b"\r\n\r\n"), CALL: call[:-4].decode("latin-1").strip()}
 
 
 def seq_only(seq: int) -> bytes:

@@ -109,7 +109,8 @@ def asked(
     """Read the request in a body; bare arguments on a tool's subject become a call of it.
 
     Raises:
-        RemoteProtocolError: It is neither. A notification is no request: see `notified`.
+        RemoteProtocolError: It is neither, or a member looks like one that it is not. A
+            notification is no request: see `notified`.
     """
     callable_bare = incoming.tail.startswith("tools.call.")
     if callable_bare and (not body or body.isspace()):
@@ -117,10 +118,13 @@ def asked(
     members = jsonrpc.split(body)
     if callable_bare and "jsonrpc" not in members:
         return _bare_call(incoming, body, tools(), version)
+    jsonrpc.refuse_lookalikes(members, jsonrpc.MEMBERS)
     message = jsonrpc.classify(members)
     if not isinstance(message, Request):
         raise RemoteProtocolError("only requests are answered on this subject")
-    params = jsonrpc.params_of(message.members)
+    params = jsonrpc.params_of(members)
+    if message.method in subjects.NAMED:
+        jsonrpc.refuse_lookalikes(params, jsonrpc.NAMING)
     return Asked(message, params, name_of(message.method, params), bare=False)
 
 
@@ -128,6 +132,7 @@ def notified(body: bytes) -> Notification | None:
     """Return the notification in a body that wants no answer; None when it is something else."""
     try:
         message = jsonrpc.decode(body)
+        jsonrpc.refuse_lookalikes(message.members, jsonrpc.MEMBERS)
     except McpnatsdError:
         return None
     return message if isinstance(message, Notification) else None

@@ -4,7 +4,6 @@ A payload is never decoded into Python objects here and never re-encoded: a memb
 needs to look at stays the bytes that arrived (`msgspec.Raw`).
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
@@ -17,6 +16,12 @@ from mcpnatsd.errors import McpnatsdError, ParseError, RemoteProtocolError, Repo
 Members = dict[str, Raw]
 Key = int | str
 """A request id or progress token, decoded: `7` and `"7"` differ, `0` is one."""
+
+MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+"""Members of messages that mean something. For `refuse_lookalikes`."""
+
+NAMING: Final = frozenset({"name", "uri", "_meta", "arguments"})
+"""Likewise of the params of requests that name something."""
 
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
@@ -31,6 +36,10 @@ _ID = rb"\"id\"\s*:\s*(\"(?:[^\"\\]|\\.){0,100}\"|-?\d{1,18})\s*"
 _MARK = rb"\"jsonrpc\"\s*:\s*\"2\.0\"\s*"
 _ID_FIRST = re.compile(rb"\s*\{\s*(?:" + _MARK + rb",\s*)?" + _ID + b",")
 _ID_LAST = re.compile(_MARK + rb",\s*" + _ID + rb"\}\s*$")
+_NAME = re.compile(rb"\s*[{,]\s*\"(?:[^\"\\]++|\\.)*+\"\s*:\s*")
+_END = re.compile(rb"\s*\{?\s*\}\s*$")
+_TWICE: Final = "a member stands twice in one object"
+_ABSURD: Final = 1000
 _NULL: Final = Raw(b"null")
 _TOO_DEEP: Final = "not JSON that anybody reads: it is nested too deeply"
 _BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -200,27 +209,46 @@ def value_of(raw: Raw | bytes) -> object:
 
 
 def refuse_duplicates(line: bytes) -> None:
-    """Refuse a message that names a member twice.
+    """Refuse an object that names a member twice. What its members hold is not looked into.
 
     Two readers may take different ones, and an access rule stands on the method and the name.
 
     Raises:
         ParseError: It is not JSON, or nested too deeply.
-        RemoteProtocolError: A member stands twice in one object, at any depth.
+        RemoteProtocolError: A member stands twice.
     """
-    try:
-        json.loads(line, object_pairs_hook=_unique, parse_int=str)  # `int` refuses 4301 digits
-    except RecursionError:
-        raise ParseError(_TOO_DEEP) from None
-    except ValueError as error:
-        raise ParseError(f"not JSON: {error}") from None
+    members = split(line)
+    if len(members) > _ABSURD or any(len(name) > _ABSURD for name in members):
+        raise RemoteProtocolError(f"more than {_ABSURD} members, or as long a name of one")
+    at = 0
+    for raw in members.values():  # only without a second one do they follow upon each other
+        value = bytes(raw)
+        name = _NAME.match(line, at)
+        if name is None or not line.startswith(value, name.end()):
+            raise RemoteProtocolError(_TWICE)
+        at = name.end() + len(value)
+    if not _END.match(line, at):
+        raise RemoteProtocolError(_TWICE)
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise RemoteProtocolError("a member stands twice in one object")
-    return members
+def refuse_lookalikes(members: Members, known: frozenset[str]) -> None:
+    """Refuse a member that a reader who ignores case takes for one of `known`.
+
+    Such readers exist (Go's `encoding/json` is one), and they act on whichever comes last.
+
+    Raises:
+        RemoteProtocolError: A member looks like a known one, and is another.
+    """
+    if known.issuperset(members):
+        return
+    for member in members:
+        if member not in known and (folded := _folded(member)) in known:
+            raise RemoteProtocolError(f"member {member!r} looks like {folded!r}")
+
+
+def _folded(member: str) -> str:
+    # Both ways, since readers compare in either case: U+017F, U+212A, U+0131, U+0130.
+    return member.upper().casefold().replace("\u0307", "")
 
 
 def result(id: Raw | bytes, value: object) -> bytes:  # noqa: A002

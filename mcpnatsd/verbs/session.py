@@ -10,7 +10,7 @@ from importlib import metadata
 from mcpnatsd import log
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import open_connection
-from mcpnatsd.errors import BrokerAway
+from mcpnatsd.errors import BrokerAway, UsageError
 from mcpnatsd.protocol.subjects import Prefix
 from mcpnatsd.verbs.settings import ClientSettings
 
@@ -53,7 +53,11 @@ def version() -> str:
 
 def run(verb: Coroutine[None, None, int]) -> int:
     """Run a verb to its end and return its exit code; SIGINT and SIGTERM cancel it first."""
-    log.set_up(default="CRITICAL")  # what a verb has to say, it says itself
+    try:
+        log.set_up(default="CRITICAL")  # what a verb has to say, it says itself
+    except UsageError:
+        verb.close()
+        raise
     return asyncio.run(_until_terminated(verb))
 
 

@@ -15,7 +15,7 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 
 TITLES: Final = (
     *("SERVER", "STATE", "ERA", "PID", "MEMORY"),
-    *("RESTARTS", "CALLS", "ERRORS", "IN-FLIGHT", "QUEUE"),
+    *("RESTARTS", "REQUESTS", "ERRORS", "IN-FLIGHT", "QUEUE"),
 )
 
 Status = Mapping[str, Any]

@@ -148,7 +148,7 @@ async def test_a_command_that_does_not_exist_is_named(tmp_path: Path, era: str) 
             else:
                 error = (await one.initialize())["error"]
             assert error["code"] == -31004
-            assert "cannot start typo (no-such-program --stdio)" in error["message"]
+            assert "cannot start typo (no-such-program):" in error["message"]
         await works(other, era)
 
 

@@ -1,11 +1,15 @@
 """The shim, as its host sees it: quick, quiet, and legible when NATS or the server is away."""
 
 import asyncio
+import fcntl
+import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,18 @@ import pytest
 import pytest_asyncio
 
 from tests.natsd import NatsServer
-from tests.running import Running, Shim, daemon, environment, server, shim, text_of
+from tests.running import (
+    META,
+    PROGRAM,
+    Running,
+    Shim,
+    daemon,
+    encoded,
+    environment,
+    server,
+    shim,
+    text_of,
+)
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -215,3 +230,34 @@ async def test_a_real_connect_imports_nothing_heavy(bridge: Running, name: str, 
 
     assert {"mcpnatsd", "nats", "msgspec"} <= found
     assert not found & HEAVY
+
+
+async def test_a_host_that_reads_late_gets_the_last_answer_whole(tmp_path: Path) -> None:
+    """It may close our stdin as soon as it has asked, and take its time over the answer."""
+    asked = {"name": "big", "arguments": {"bytes": 2_000_000}, "_meta": META}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+    async with daemon(tmp_path, {"thin": server("thin")}):
+        ours, theirs = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            *[PROGRAM, "connect", "thin"],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=theirs,
+            env=environment(tmp_path),
+        )
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as answers:
+            assert process.stdin is not None
+            process.stdin.write(encoded(request))
+            process.stdin.close()
+            await until(lambda: unread(ours) >= 65_536, 20.0)
+
+            line = await asyncio.to_thread(answers.read)
+
+        assert len(json.loads(line)["result"]["content"][0]["text"]) == 2_000_000
+        assert await process.wait() == 0
+
+
+def unread(pipe: int) -> int:
+    """Return how many bytes wait in a pipe."""
+    [size] = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(size)

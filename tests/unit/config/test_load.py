@@ -387,7 +387,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigFaults) as raised:
         load(path, {})
-    assert str(raised.value) == f"{path}: there is no such file"
+    assert str(raised.value) == f"{path}: there is no such file; name yours with --config"
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpnatsd.protocol.statistics import GROUPS, Counts, Statistics
+from mcpnatsd.protocol.statistics import GROUPS, MOST_UNLISTED, Counts, Statistics
 
 
 def test_a_tool_that_is_known_has_counts_of_its_own() -> None:
@@ -33,6 +33,8 @@ def test_a_tool_that_is_known_has_counts_of_its_own() -> None:
 )
 def test_everything_else_is_counted_with_its_group(method: str, group: str) -> None:
     statistics = Statistics()
+
+    statistics.know(["listed"])
 
     statistics.record(method, "unlisted", 0.0, None)
 
@@ -94,3 +96,34 @@ def test_a_success_does_not_hide_the_last_error() -> None:
     counts.add(0.0, None)
 
     assert (counts.requests, counts.errors) == (2, 1)
+
+
+def test_a_call_that_came_before_the_list_of_tools_is_counted_with_its_tool() -> None:
+    """The first call starts the server; its tools are listed while it runs."""
+    counts = Statistics()
+    counts.record("tools/call", "echo", 1.0, None)
+    counts.record("tools/call", "made up", 1.0, "no such tool")
+    assert (counts.requests, counts.errors) == (2, 1)
+
+    counts.know(["echo"])
+
+    assert counts.tools["echo"].requests == 1
+    assert (counts.groups["tools"].requests, counts.groups["tools"].errors) == (1, 1)
+    assert (counts.requests, counts.errors) == (2, 1)
+
+
+def test_names_that_a_caller_makes_up_do_not_pile_up() -> None:
+    counts = Statistics()
+    for number in range(10_000):
+        counts.record("tools/call", f"tool {number}", 1.0, None)
+
+    assert counts.requests == 10_000
+    assert len(counts._unlisted) == MOST_UNLISTED
+
+
+def test_to_be_of_the_other_era_is_no_error() -> None:
+    counts = Statistics()
+
+    counts.record("server/discover", None, 0.1, "speaks the handshake era")
+
+    assert (counts.requests, counts.errors) == (1, 0)

@@ -58,9 +58,9 @@ blue: mcpnatsd 0.1.0, pid 7, up 1 min 1 s
 configuration: /etc/mcpnatsd.yaml
 NATS: nats://127.0.0.1:4222 (away, trying again)
 
-SERVER  STATE    ERA            PID  MEMORY  RESTARTS  CALLS  ERRORS  IN-FLIGHT  QUEUE
-time    running  modern,legacy  8 9  12 MB   5         30     4       2          1
-git     failing  -              -    -       0         0      0       0          0
+SERVER  STATE    ERA            PID  MEMORY  RESTARTS  REQUESTS  ERRORS  IN-FLIGHT  QUEUE
+time    running  modern,legacy  8 9  12 MB   5         30        4       2          1
+git     failing  -              -    -       0         0         0       0          0
 
 git: exited with status 3
 
