@@ -1,7 +1,7 @@
 """What a server can do wrong, in one sentence each, with the limit that says so."""
 
 from mcpnatsd.config.model import ServerConfig
-from mcpnatsd.errors import CallTimeout, TooLarge
+from mcpnatsd.errors import CallTimeout, InstanceLost, TooLarge
 
 
 def call_timed_out(config: ServerConfig) -> CallTimeout:
@@ -27,4 +27,10 @@ def output_too_large(config: ServerConfig, size: int) -> TooLarge:
     return TooLarge(
         f"server {config.name!r} sent a message of at least {size} bytes, over the limit of "
         f"{limit}; `limits: {{output_line_bytes: …}}` raises it"
+    )
+
+
+def instance_stopping(config: ServerConfig) -> InstanceLost:
+    return InstanceLost(
+        f"this instance of {config.name!r} was stopped; whether what was in flight ran is unknown"
     )

@@ -9,7 +9,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from mcpnatsd.backends.faults import call_timed_out, output_too_large, start_timed_out
+from mcpnatsd.backends.faults import (
+    call_timed_out,
+    instance_stopping,
+    output_too_large,
+    start_timed_out,
+)
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.bus.tunnel_server import ServedTunnel
@@ -117,7 +122,7 @@ class SharedLegacy:
         except BackendError as fault:
             self._end(fault)
         finally:
-            self._end(ProcessDied(f"server {self._config.name!r} is being stopped"))
+            self._end(instance_stopping(self._config))
             process, self.process = self.process, None
             if process is not None:
                 await process.stop()

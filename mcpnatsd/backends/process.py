@@ -151,6 +151,14 @@ class Process:
         self._stop_unless_done()
         return await asyncio.shield(self._exit)
 
+    def terminate(self) -> None:
+        """Ask it by SIGTERM to end, for a program that does not care for its stdin."""
+        if self._exit.done() or self._signal is None:
+            return
+        self._stopping = True
+        self._send(signal.SIGTERM)
+        self._after(self._spec.stop_timeout, self.kill)
+
     def kill(self) -> None:
         """End it and all its descendants at once."""
         if self._exit.done() or self._signal is None:
@@ -189,7 +197,8 @@ class Process:
             self._after(self._spec.stop_timeout, self._terminate)
 
     def _terminate(self) -> None:
-        log.warning("server does not stop", extra={"server": self.name, "pid": self.pid})
+        facts = {"server": self.name, "pid": self.pid}
+        log.info("server ignores the end of its stdin; SIGTERM sent", extra=facts)
         self._send(signal.SIGTERM)
         self._after(self._spec.stop_timeout, self.kill)
 

@@ -30,6 +30,7 @@ class Recall:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._complained = False
 
     def recall(self, config: ServerConfig) -> Known:
         """Return what is known; nothing when it was never learnt, or cannot be read."""
@@ -41,7 +42,10 @@ class Recall:
         except FileNotFoundError:
             return Known()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.debug("memory not read", extra={"server": config.name, "error": str(error)})
+            log.debug(
+                "what was learnt of a server cannot be read",
+                extra={"server": config.name, "error": str(error)},
+            )
             return Known()
 
     def keep(self, config: ServerConfig, known: Known) -> None:
@@ -56,7 +60,12 @@ class Recall:
             fresh.write_text(json.dumps(stored), encoding="utf-8")
             fresh.replace(path)
         except OSError as error:
-            log.debug("memory not kept", extra={"server": config.name, "error": str(error)})
+            level = logging.DEBUG if self._complained else logging.WARNING
+            self._complained = True
+            facts = {"folder": str(path.parent), "error": str(error)}
+            log.log(
+                level, "what was learnt of servers cannot be kept for the next run", extra=facts
+            )
 
     def _path(self, config: ServerConfig) -> Path | None:
         if self._folder is None:

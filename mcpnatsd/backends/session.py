@@ -8,7 +8,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from mcpnatsd.backends.faults import call_timed_out, output_too_large, start_timed_out
+from mcpnatsd.backends.faults import (
+    call_timed_out,
+    instance_stopping,
+    output_too_large,
+    start_timed_out,
+)
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.bus.tunnel_server import ServedTunnel
@@ -66,6 +71,7 @@ class LegacySession:
         self._early: list[bytes] = []
         self._over = asyncio.Event()
         self._initialized = False
+        self._pid: int | None = None
         self._kill_at: float | None = None
         self.fault: str | None = None
         """Why it could not start, or not go on; None when its client left."""
@@ -76,7 +82,8 @@ class LegacySession:
         """Live from start to end; the process is gone when this returns."""
         try:
             self.process = await self._launcher.start(self._config, self)
-            facts = {"server": self._config.name, "pid": self.process.pid, "era": "legacy"}
+            self._pid = self.process.pid
+            facts = {"server": self._config.name, "pid": self._pid, "era": "legacy"}
             log.info("session started", extra=facts)
             early, self._early = self._early, []
             for line in early:
@@ -84,6 +91,9 @@ class LegacySession:
             await self._watch()
         except BackendError as fault:
             self._end(fault)
+        except asyncio.CancelledError:
+            self._end(instance_stopping(self._config))
+            raise
         finally:
             await self._stop()
 
@@ -125,7 +135,8 @@ class LegacySession:
         self._over.set()
 
     def client_gone(self, reason: str) -> None:
-        log.info("session ended", extra={"server": self._config.name, "reason": reason})
+        if not self._over.is_set():
+            log.info("session ended", extra={**self._facts, "reason": reason})
         self._over.set()
 
     def room(self) -> None:
@@ -178,10 +189,17 @@ class LegacySession:
 
     def _end(self, fault: McpnatsdError) -> None:
         """Answer everyone who waits, then close the tunnel with the reason."""
+        if not self._over.is_set():
+            log.warning("session ended", extra={**self._facts, "reason": str(fault)})
         self.fault = str(fault)
         self._fail(self.ledger.server_gone(), fault)
         self._tunnel.close(fault)
         self._over.set()
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        lasted = f"{self._now() - self._started_at:.0f} s"
+        return {"server": self._config.name, "pid": self._pid, "lasted": lasted}
 
     def _fail(self, waiting: list[Asked], fault: McpnatsdError) -> None:
         for asked in waiting:

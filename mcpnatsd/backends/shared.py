@@ -12,7 +12,12 @@ from functools import partial
 from typing import Final
 
 from mcpnatsd.backends.caller import Caller, OwnRequest
-from mcpnatsd.backends.faults import call_timed_out, output_too_large, start_timed_out
+from mcpnatsd.backends.faults import (
+    call_timed_out,
+    instance_stopping,
+    output_too_large,
+    start_timed_out,
+)
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.config.model import ServerConfig
@@ -131,7 +136,7 @@ class Shared:
                 await self._wait_until_due()
                 await self._live()
         finally:
-            await self._stop(ProcessDied(f"server {self._config.name!r} is being stopped"))
+            await self._stop(instance_stopping(self._config))
 
     async def run(self) -> None:
         """Start the process whenever it is wanted, until cancelled."""
@@ -141,7 +146,7 @@ class Shared:
                 await self._wait_until_due()
                 await self._live()
         finally:
-            await self._stop(ProcessDied(f"server {self._config.name!r} is being stopped"))
+            await self._stop(instance_stopping(self._config))
 
     # What the process says.
 
@@ -189,6 +194,8 @@ class Shared:
         if self.lifecycle.state not in (State.STARTING, State.READY):
             self._ended.set()  # we ended it
             return
+        facts = {"server": self._config.name, "how": exit.sentence()}
+        log.warning("server died; its next request starts it again", extra=facts)
         self.restarts += 1
         was = self.lifecycle.state
         self.lifecycle.exited(self._now())

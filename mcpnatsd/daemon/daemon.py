@@ -50,7 +50,7 @@ DRAIN_FOR: Final = 30.0
 CONNECT_FOR: Final = 2.0
 """Seconds for which the greeting waits for NATS."""
 
-SETTLE_FOR: Final = 60.0
+SETTLE_FOR: Final = 10.0
 """Seconds for which the greeting waits for servers with `start: eager`."""
 
 
@@ -87,6 +87,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(number, self._told_to_stop)
         loop.on_signal(signal.SIGHUP, self._told_to_reload)
+        facts = {"version": self.version, "config": str(self.path), "name": self.name}
+        log.info("starting", extra=facts)
         folder = runtime.own_folder(os.environ)
         runtime.refuse_second(folder, self.name, os.getpid())
         async with AsyncExitStack() as stack:
@@ -178,17 +180,24 @@ class Daemon:
         if self.connection is None:
             return
         log.info("draining", extra={"open": status.open_work(self.bridges)})
-        deadline = asyncio.get_running_loop().time() + DRAIN_FOR
+        now = asyncio.get_running_loop().time
+        deadline = now() + DRAIN_FOR
         async with asyncio.TaskGroup() as group:
             pending = {group.create_task(bridge.drain()) for bridge in self.bridges}
             hurry = group.create_task(self._wait_hurry())
-            while pending and not hurry.done() and asyncio.get_running_loop().time() < deadline:
+            while pending and not hurry.done() and now() < deadline:
+                left = deadline - now()
                 done, _ = await asyncio.wait(
-                    {*pending, hurry}, timeout=2.0, return_when=asyncio.FIRST_COMPLETED
+                    {*pending, hurry}, timeout=min(5.0, left), return_when=asyncio.FIRST_COMPLETED
                 )
                 pending -= done
-                if pending:
-                    log.info("still draining", extra={"open": status.open_work(self.bridges)})
+                if not done:
+                    facts = {"open": status.open_work(self.bridges), "left": f"{left:.0f} s"}
+                    log.info("still draining", extra=facts)
+            if pending:
+                why = "told twice" if hurry.done() else f"{DRAIN_FOR:.0f} s are over"
+                facts = {"why": why, "open": status.open_work(self.bridges)}
+                log.warning("stopping with work open", extra=facts)
             for task in (*pending, hurry):
                 task.cancel()
         service.stop()
@@ -242,9 +251,11 @@ class Daemon:
                 for bridge in self.bridges:
                     await bridge.settled.wait()
         except TimeoutError:
-            log.info("some servers are still starting")
+            late = ",".join(one.server for one in self.bridges if not one.settled.is_set())
+            log.info("servers are still starting", extra={"servers": late})
         log.info("ready", extra={"servers": len(self.bridges), "pid": os.getpid()})
-        if not is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        journal = is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", ""))
+        if not journal and os.environ.get("LOG_FORMAT") != "json":
             banner.show(self.view(), sys.stdout)
 
 

@@ -74,9 +74,11 @@ class EmbeddedNats:
                 self._exited.set()
 
     async def stop(self) -> None:
+        """End it as its operator would, and take away what it wrote beside its store."""
         if self._process is not None:
-            self._process.kill()
+            self._process.terminate()
             await self._process.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _spec(self) -> Spec:
         config = self._folder / "nats.conf"

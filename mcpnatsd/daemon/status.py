@@ -34,11 +34,16 @@ def of(view: View) -> dict[str, object]:
 def open_work(bridges: Iterable[Bridge]) -> str:
     """Return which servers hold a stop up, and with how much."""
     held = [
-        f"{bridge.server}: {bridge.responder.in_flight} calls, {bridge.open_sessions} sessions"
+        f"{bridge.server}: {_in_flight(bridge)} in flight, sessions: {bridge.open_sessions}"
         for bridge in bridges
         if bridge.responder.in_flight or bridge.open_sessions
     ]
     return "; ".join(held) or "nothing"
+
+
+def _in_flight(bridge: Bridge) -> int:
+    """Return how many requests of both eras wait for an answer."""
+    return bridge.responder.in_flight + sum(one.ledger.in_flight for one in bridge.sessions)
 
 
 def _server(bridge: Bridge) -> dict[str, object]:

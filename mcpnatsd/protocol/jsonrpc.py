@@ -215,7 +215,7 @@ def refuse_duplicates(line: bytes) -> None:
 
     Raises:
         ParseError: It is not JSON, or nested too deeply.
-        RemoteProtocolError: A member stands twice.
+        RemoteProtocolError: A member stands twice, or it is no object that anybody would send.
     """
     members = split(line)
     if len(members) > _ABSURD or any(len(name) > _ABSURD for name in members):

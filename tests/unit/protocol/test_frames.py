@@ -1,5 +1,7 @@
 """Header blocks of a server's frames."""
 
+import pytest
+
 from mcpnatsd.protocol import frames, headers
 from mcpnatsd.protocol.frames import Blocks, Frame
 
@@ -64,3 +66,13 @@ def test_keep_alives_come_well_before_nats_ends_a_reply_path() -> None:
     assert frames.ALIVE_AFTER < 60
     assert frames.LOST_AFTER >= 3 * frames.ALIVE_AFTER
     assert frames.KEEP_FINALS > frames.LOST_AFTER
+
+
+@pytest.mark.parametrize("text", ["a", "446b-_Z9", "x" * 64])
+def test_an_instance_is_one_token(text: str) -> None:
+    assert frames.is_instance(text)
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "x" * 65, "a\n", "\u0661", "a\r\n"])
+def test_anything_else_is_no_instance(text: str) -> None:
+    assert not frames.is_instance(text)

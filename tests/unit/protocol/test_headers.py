@@ -128,3 +128,24 @@ def test_nothing_but_digits_is_a_number(text: str) -> None:
 def test_digits_are_a_number() -> None:
     assert headers.number({"N": "0"}, "N") == 0
     assert headers.number({"N": "007"}, "N") == 7
+
+
+def test_long_blocks_are_read_and_not_remembered() -> None:
+    before = headers._parse_again.cache_info().currsize
+    block = headers.encode([("A", "x" * 2000)])
+    request = headers.encode([("A", "x" * 2000), ("Mcp-Call", "c.1")])
+
+    assert headers.parse_again(block) == {"A": "x" * 2000}
+    assert headers.parse_request(request) == {"A": "x" * 2000, "Mcp-Call": "c.1"}
+    assert headers._parse_again.cache_info().currsize == before
+
+
+def test_short_blocks_are_remembered() -> None:
+    block = headers.encode([("Remembered", "yes")])
+    request = headers.encode([("Remembered", "too"), ("Mcp-Call", "c.1")])
+
+    before = headers._parse_again.cache_info().hits
+    for _ in range(2):
+        headers.parse_again(block)
+        headers.parse_request(request)
+    assert headers._parse_again.cache_info().hits >= before + 2

@@ -201,6 +201,36 @@ def test_only_requests_are_asked(body: bytes) -> None:
         asked(arrived("tools.list", body))
 
 
+@pytest.mark.parametrize("member", ["Method", "METHOD", "Params", "JSONRPC", "ID", "re\u017fult"])
+def test_a_member_that_looks_like_another_is_refused(member: str) -> None:
+    """A server that ignores case would act on it."""
+    line = {**json.loads(request("tools/call", name="get")), member: "tools/call"}
+    body = json.dumps(line).encode()
+
+    with pytest.raises(RemoteProtocolError, match="looks like"):
+        asked(arrived("tools.call.get", body))
+
+
+@pytest.mark.parametrize("member", ["NAME", "Name", "_META", "Uri", "Arguments"])
+@pytest.mark.parametrize("method", subjects.NAMED)
+def test_a_param_that_looks_like_a_name_is_refused(method: str, member: str) -> None:
+    known = {"name": "get", "uri": "file:x"}
+    body = request(method, **known, **{member: "delete"})
+
+    with pytest.raises(RemoteProtocolError, match="looks like"):
+        asked(arrived(subjects.tail(method, known[subjects.NAMED[method]]), body))
+
+
+def test_what_names_nothing_may_have_params_of_any_name() -> None:
+    assert asked(arrived("tools.list", request("tools/list", Name="x"))).name is None
+
+
+def test_a_notification_with_a_member_that_looks_like_another_is_none() -> None:
+    body = b'{"jsonrpc":"2.0","method":"notifications/x","Method":"notifications/cancelled"}'
+
+    assert incoming.notified(body) is None
+
+
 # A bare body. WIRE.md, "Frames": a JSON object without `jsonrpc` is taken as the arguments.
 
 

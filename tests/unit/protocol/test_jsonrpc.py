@@ -278,8 +278,12 @@ def test_of_two_members_with_one_name_only_one_goes_on() -> None:
     [
         b'{"method":"a","method":"b"}',
         rb'{"method":"a","m\u0065thod":"b"}',
-        b'{"params":{"name":"a","name":"a"}}',
-        b'{"a":[{"b":1,"b":2}]}',
+        b'{"method" : "a" , "params":{}, "method" : "a"}',
+        b'{"a":12,"a":1}',
+        b'{"a":1,"a":12}',
+        b'{"a":1,"b":2,"a":1}',
+        b'{"a":1,"b":2,"b":2}',
+        b'{"a":"x\\",\\"a","a":"x"}',
         b'{"a":' + b"1" * 5000 + b',"a":1}',
     ],
 )
@@ -288,12 +292,84 @@ def test_a_member_that_stands_twice_is_refused(line: bytes) -> None:
         jsonrpc.refuse_duplicates(line)
 
 
-@pytest.mark.parametrize("line", [b'{"a":{"a":1},"b":{"a":1}}', b'{"a":' + b"1" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a":{"a":1},"b":{"a":1}}',
+        b'{"a":' + b"1" * 5000 + b"}",
+        b"{}",
+        b" { } ",
+        rb'{"\\":1,"\"":"}","a\u0022":[]}',
+        b'{\n  "a" : {"b":1,"b":2} ,\r\n\t"c" : -1.5e3\n}\n',
+    ],
+)
 def test_the_same_name_in_two_objects_is_fine(line: bytes) -> None:
     jsonrpc.refuse_duplicates(line)
 
 
-@pytest.mark.parametrize("line", [nested(DEEP), b"{", b"\xff"])
+@given(st.lists(st.tuples(st.text(max_size=3), JSON), max_size=6), st.sampled_from([None, 1]))
+def test_exactly_what_stands_twice_is_refused(
+    pairs: list[tuple[str, object]], indent: int | None
+) -> None:
+    gap = "\n " if indent else ""
+    written = [
+        f"{json.dumps(name)}{gap}:{gap}{json.dumps(value, indent=indent)}" for name, value in pairs
+    ]
+    line = f"{{{gap}{f'{gap},{gap}'.join(written)}{gap}}}".encode()
+
+    if len({name for name, _ in pairs}) == len(pairs):
+        jsonrpc.refuse_duplicates(line)
+    else:
+        with pytest.raises(RemoteProtocolError, match="twice"):
+            jsonrpc.refuse_duplicates(line)
+
+
+@pytest.mark.parametrize(
+    "members", [{str(number): 1 for number in range(1001)}, {"x" * 1001: 1}]
+)  # fmt: skip
+def test_absurd_objects_are_not_looked_through(members: dict[str, int]) -> None:
+    with pytest.raises(RemoteProtocolError, match="1000"):
+        jsonrpc.refuse_duplicates(json.dumps(members).encode())
+
+
+def test_looking_for_duplicates_decodes_no_payload() -> None:
+    """A number of that many digits would make a decoder raise, or take its time."""
+    payload = b"[" + b",".join([b"9" * 5000] * 1000) + b"]"
+
+    jsonrpc.refuse_duplicates(b'{"a": ' + payload + b', "b": {"c": ' + payload + b"}}")
+
+
+# Members that look like ours.
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["Method", "METHOD", "metHod", "Id", "\u0131d", "\u0130D", "re\u017fult", "PARAM\u017f"],
+)
+def test_a_member_that_looks_like_ours_is_refused(member: str) -> None:
+    members = jsonrpc.split(json.dumps({"jsonrpc": "2.0", "method": "x", member: 1}).encode())
+
+    with pytest.raises(RemoteProtocolError, match="looks like"):
+        jsonrpc.refuse_lookalikes(members, jsonrpc.MEMBERS)
+
+
+def test_a_member_that_looks_like_a_name_is_refused() -> None:
+    for member in ("NAME", "Uri", "_Meta", "ARGUMENTS"):
+        with pytest.raises(RemoteProtocolError, match=f"'{member}' looks like"):
+            jsonrpc.refuse_lookalikes({member: Raw(b"1")}, jsonrpc.NAMING)
+
+
+@pytest.mark.parametrize(
+    "member", ["methods", "x", "", "i d", "i\u0307d\u0307x", "\ud800", "na-me"]
+)
+def test_a_member_of_its_own_passes(member: str) -> None:
+    known = dict.fromkeys(jsonrpc.MEMBERS, Raw(b"1"))
+
+    jsonrpc.refuse_lookalikes(known, jsonrpc.MEMBERS)
+    jsonrpc.refuse_lookalikes({**known, member: Raw(b"1")}, jsonrpc.MEMBERS)
+
+
+@pytest.mark.parametrize("line", [b'{"a":' + nested(DEEP) + b"}", b"{", b"\xff"])
 def test_looking_for_duplicates_never_crashes(line: bytes) -> None:
     with pytest.raises(ParseError):
         jsonrpc.refuse_duplicates(line)
