@@ -59,6 +59,7 @@ class Running:
                 for line in self.log[since:]:
                     if text in line:
                         return line
+                assert not self._reading.done(), f"it ended without {text!r}: {self.log[-20:]}"
                 self._said.clear()
                 await self._said.wait()
 
@@ -88,6 +89,7 @@ class Running:
         async for line in self.process.stderr:
             self.log.append(line.decode("utf-8", "replace").rstrip())
             self._said.set()
+        asyncio.get_running_loop().call_soon(self._said.set)
 
 
 @asynccontextmanager

@@ -87,7 +87,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(number, self._told_to_stop)
         loop.on_signal(signal.SIGHUP, self._told_to_reload)
-        facts = {"version": self.version, "config": str(self.path), "name": self.name}
+        facts = {"version": self.version, "config": str(self.path), "daemon": self.name}
         log.info("starting", extra=facts)
         folder = runtime.own_folder(os.environ)
         runtime.refuse_second(folder, self.name, os.getpid())

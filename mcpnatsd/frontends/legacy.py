@@ -167,6 +167,8 @@ class LegacyClient:
                 self._receive_opening(message, line)
                 return
         self._output.write(line)
+        if self._tunnel is not None and self._output.too_slow:
+            self._tunnel.hold(yes=True)  # at once: a whole window may be on its way
 
     def closed(self, fault: McpnatsdError, untaken: list[tuple[bytes, str]]) -> None:
         """Learn that the tunnel is over: fail what may have run, keep what surely did not."""
