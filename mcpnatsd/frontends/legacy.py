@@ -100,6 +100,8 @@ class LegacyClient:
             self._open(line, key)
             return
         self._hold(_Held(line, tail, key, self._now()))
+        if self._state is State.LOST and key is not None and self._bus.connection.connected:
+            self._reopen()  # somebody waits now
         self._flush_held()
 
     def _note(self, message: Message, line: bytes) -> Key | None:
@@ -273,8 +275,6 @@ class LegacyClient:
 
     def _flush_held(self) -> None:
         """Send what waited, in order, as far as there is a session to send it to."""
-        if self._state is State.LOST and self._held and self._bus.connection.connected:
-            self._reopen()
         if self._state not in (State.OPEN, State.OPENING) or self._tunnel is None:
             return
         while self._held and self._bus.connection.connected:

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 AFTER_EOF: Final = 30.0
 """Seconds for which a client that closed its writing side still gets answers."""
 
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted. A client that finds no place there may not notice:
+a connect that does not wait is told to try again, and takes that for being under way."""
+
 TICK: Final = 0.25
 
 
@@ -62,7 +66,9 @@ class UnixFrontend:
             old = os.umask(0o777 & ~self.endpoint.mode)
             try:
                 return await asyncio.get_running_loop().create_unix_server(
-                    lambda: _SocketClient(self._bus, self.endpoint.server, self._clients), str(path)
+                    lambda: _SocketClient(self._bus, self.endpoint.server, self._clients),
+                    str(path),
+                    backlog=BACKLOG,
                 )
             finally:
                 os.umask(old)

@@ -67,7 +67,7 @@ def test_without_a_verb_it_shows_them() -> None:
         (["info"], "required: SERVER"),
         (["list", "--jsn"], "unrecognized arguments: --jsn; see `mcpnatsd"),
         (["call", "a", "b", "--timeout", "0"], "0 is no time to wait"),
-        (["call", "a", "b", "--timeout", "soon"], "invalid"),
+        (["call", "a", "b", "--timeout", "soon"], "is no number of seconds"),
         (["call", "a", "b", "c", "--nats", NOBODY, "d=1", "--odd"], "unrecognized arguments"),
         (["info", "a.b", "--nats", NOBODY], "'a.b' names no server"),
         (["call", "a", "b", "{", "--nats", NOBODY], "not JSON"),
