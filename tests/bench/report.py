@@ -23,7 +23,8 @@ METHOD = """\
 By `make bench`: medians of interleaved rounds, in brackets the least and the most. A call is a
 `tools/call` of `echo` with 200 bytes. Our way is client, `mcpnatsd connect`, nats-server, daemon,
 server; the others' is client, stdio side, HTTP, server side, server. All run on one machine,
-together with the client that makes the calls."""
+together with the client that makes the calls. Where a target is missed,
+[NOTES.md](NOTES.md) says where the time goes."""
 
 
 def page(
