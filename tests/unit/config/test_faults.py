@@ -293,13 +293,13 @@ FILES = {
     ),
     "a mode without quotes": (
         "endpoints:\n  - { unix: /s, server: a, mode: 0660 }",
-        ('2:34: endpoints[0].mode: expected text, not a number; quote it, in octal: mode: "0660"'),
+        ('2:34: endpoints[0].mode: expected text, not a number; quote it, in octal: mode: "0600"'),
     ),
     "a mode that is not octal": (
         "endpoints:\n  - { unix: /s, server: a, mode: '0888' }",
         (
             "2:34: endpoints[0].mode: expected three octal digits in quotes, "
-            'not "0888"; for example "0660"'
+            'not "0888"; for example "0600"'
         ),
     ),
 }
