@@ -112,9 +112,11 @@ class Start:
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
         signal.set_wakeup_fd(-1)
-        # An ignored signal stays ignored after exec, and SIGPIPE is ignored by Python.
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        # An ignored signal stays ignored after exec. SIGPIPE is ignored by Python, others perhaps
+        # by whoever started the daemon: nohup, or a shell that put it into the background.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def start(order: Start) -> tuple[int, dict[str, object]]:
