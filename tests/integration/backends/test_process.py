@@ -221,7 +221,9 @@ async def test_a_server_has_three_streams_and_no_ignored_signals(
 
     assert sorted(path.name for path in Path(f"/proc/{process.pid}/fd").iterdir()) == list("012")
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-    assert "SigIgn:\t0000000000000000" in status
+    [ignored] = [int(line.split()[1], 16) for line in status.splitlines() if "SigIgn" in line]
+    # 32 and 33 are the C library's own: `make` has them ignored, and nobody can change that.
+    assert ignored & ~(1 << 31 | 1 << 32) == 0
     assert os.getsid(process.pid) == process.pid
 
 
