@@ -64,7 +64,6 @@ class Shared:
         self._now = asyncio.get_running_loop().time
         self.process: Process | None = None
         self.restarts = 0
-        self.strays = 0
         self.lifecycle = Lifecycle(Backoff())
         self._config = config
         self._launcher = launcher
@@ -355,7 +354,6 @@ class Shared:
         self._used_at = self._now()
 
     def _stray(self, reason: str) -> None:
-        self.strays += 1
         log.debug("message dropped", extra={"server": self._config.name, "reason": reason})
 
     # Clocks.

@@ -252,10 +252,6 @@ class ServedTunnels:
             except Exception:  # one tunnel must not stop the clock of all
                 log.exception("a tunnel's clock failed")
 
-    def close_all(self, fault: McpnatsdError) -> None:
-        for tunnel in self._tunnels.values():
-            tunnel.close(fault)
-
     def start(self) -> None:
         """Hear of reconnects, until `stop`. It may be started again."""
         self.stop()
