@@ -35,6 +35,37 @@ MCPNATSD_NKEY, MCPNATSD_TOKEN, MCPNATSD_USER, MCPNATSD_PASSWORD, MCPNATSD_TLS_CA
 MCPNATSD_TLS_KEY, MCPNATSD_PREFIX, MCPNATSD_INBOX_PREFIX, MCPNATSD_NAME.
 """
 
+_ABOUT: Final[Mapping[str, str]] = {
+    "run": """\
+Starts the servers that the file lists when they are wanted, offers each on NATS, and opens the
+endpoints of the file. Without NATS it starts, says so, and keeps trying. SIGTERM finishes what is
+open, for up to 30 seconds; a second one does not wait.""",
+    "check": """\
+Says everything that is wrong with the file, with line and column, and reads what it refers to.
+Exit code 0: it is right. 78: it is not.""",
+    "schema": "For an editor that checks YAML against a JSON Schema.",
+    "status": """\
+Processes, memory, queues, and the state of NATS, of a daemon of this user on this machine. Works
+while NATS is away.""",
+    "list": "Asks the bus which servers are on it, from which hosts, in which state.",
+    "info": """\
+Asks a server what it is and what it offers: tools with their arguments, resources, prompts. A
+server that sleeps is started for that.""",
+    "call": """\
+Calls a tool, shows its progress, and prints what it returns. Ctrl-C cancels the call.
+
+  mcpnatsd call time get_current_time timezone=Europe/Paris
+  mcpnatsd call git log repo=/srv/app max_count:=5
+  mcpnatsd call time get_current_time '{"timezone": "Europe/Paris"}'""",
+    "connect": """\
+For the file of an MCP host, which starts it as if it were the server:
+
+  {"mcpServers": {"time": {"command": "mcpnatsd", "args": ["connect", "time"]}}}
+
+Clients of every MCP revision work with servers of every revision. What goes wrong is said on
+stderr, which hosts keep in a log.""",
+}
+
 _NATS_FLAGS: Final = (
     ("--nats", "URL[,URL]", "where NATS is"),
     ("--creds", "FILE", "a .creds file"),
@@ -137,9 +168,17 @@ def _parser() -> _Parser:
     return parser
 
 
+def _add(verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
+    form = argparse.RawDescriptionHelpFormatter
+    sentence = f"{text[0].upper()}{text[1:]}."
+    return verbs.add_parser(
+        name, help=text, description=f"{sentence}\n\n{_ABOUT[name]}", formatter_class=form
+    )
+
+
 def _add_local_verbs(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    run = verbs.add_parser("run", help="run the daemon: serve what a file lists")
-    check = verbs.add_parser("check", help="say what is wrong with a configuration file")
+    run = _add(verbs, "run", "run the daemon: serve what a file lists")
+    check = _add(verbs, "check", "say what is wrong with a configuration file")
     for verb in (run, check):
         verb.add_argument(
             "--config",
@@ -148,19 +187,19 @@ def _add_local_verbs(verbs: "argparse._SubParsersAction[_Parser]") -> None:
             default=DEFAULT_CONFIG,
             help=f"the configuration file ({DEFAULT_CONFIG})",
         )
-    verbs.add_parser("schema", help="print the JSON Schema of the configuration file")
-    status = verbs.add_parser("status", help="show what the daemon of this machine does")
+    _add(verbs, "schema", "print the JSON Schema of the configuration file")
+    status = _add(verbs, "status", "show what the daemon of this machine does")
     status.add_argument("--name", metavar="NAME", help="of the daemon, where several run")
     _add_json(status)
 
 
 def _add_bus_verbs(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    _add_nats(_add_json(verbs.add_parser("list", help="list the servers on the bus")))
-    info = verbs.add_parser("info", help="show what a server offers")
+    _add_nats(_add_json(_add(verbs, "list", "list the servers on the bus")))
+    info = _add(verbs, "info", "show what a server offers")
     info.add_argument("server", metavar="SERVER")
     _add_nats(_add_json(info))
-    _add_call(verbs.add_parser("call", help="call a tool of a server"))
-    connect = verbs.add_parser("connect", help="be a server of the bus on stdin and stdout")
+    _add_call(_add(verbs, "call", "call a tool of a server"))
+    connect = _add(verbs, "connect", "be a server of the bus on stdin and stdout")
     connect.add_argument("server", metavar="SERVER")
     _add_nats(connect)
 

@@ -52,6 +52,12 @@ def test_help_has_every_verb_and_examples() -> None:
     assert all(f"    {verb} " in done.stdout for verb in cli._VERBS)
 
 
+@pytest.mark.parametrize("verb", cli._VERBS)
+def test_each_verb_says_more_than_its_one_line(verb: str) -> None:
+    help_text = ran(verb, "--help").stdout
+    assert cli._ABOUT[verb].splitlines()[0] in help_text
+
+
 def test_without_a_verb_it_shows_them() -> None:
     done = ran()
 
