@@ -9,11 +9,12 @@ TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test bench clean peers venv
+.PHONY: help run test judge bench clean peers venv
 
 help:
 	@echo 'make run    run the demo of etc/demo.yaml: a NATS server and one MCP server'
 	@echo 'make test   check and test everything'
+	@echo 'make judge  let every client meet every server, and show a table'
 	@echo 'make bench  measure'
 	@echo 'make clean  remove what the other targets made'
 
@@ -33,6 +34,9 @@ test: $(TESTABLE) peers
 	@$(BIN)/lint-imports
 	@echo '== pytest'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+judge: $(TESTABLE) peers
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -o addopts='--reruns 1' tests/judge $(JUDGE_ARGS)
 
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench

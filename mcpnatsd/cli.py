@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from mcpnatsd.errors import McpnatsdError, UsageError
 
 if TYPE_CHECKING:
-    from mcpnatsd.verbs.settings import ClientSettings
+    from mcpnatsd.config.settings import ClientSettings
 
 DEFAULT_CONFIG: Final = Path("/etc/mcpnatsd.yaml")
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say
@@ -314,7 +314,7 @@ def _call(args: Arguments) -> int:
 
 
 def _settings(args: Arguments) -> "ClientSettings":
-    from mcpnatsd.verbs.settings import resolve
+    from mcpnatsd.config.settings import resolve
 
     return resolve(vars(args), os.environ)
 

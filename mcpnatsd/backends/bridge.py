@@ -6,6 +6,7 @@ sides' own.
 
 import asyncio
 import logging
+import secrets
 import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
+from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
+from mcpnatsd.backends.forwarder import Forwarder
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.legacy_shared import Member, SharedLegacy
 from mcpnatsd.backends.modern import Modern
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.session import LegacySession
 from mcpnatsd.backends.shared import Shared
+from mcpnatsd.backends.translator import Translator
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.directory import survey
 from mcpnatsd.bus.finals import Finals
@@ -27,10 +31,11 @@ from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.responder import Address, Responder
 from mcpnatsd.bus.served import Served
 from mcpnatsd.bus.tunnel_server import ServedTunnel, ServedTunnels
-from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig, Start
+from mcpnatsd.config.model import Isolation, ServerConfig, Start
 from mcpnatsd.errors import BrokerAway, Busy, InstanceLost, McpnatsdError, Outcome
 from mcpnatsd.protocol import discovery, eras, jsonrpc, subjects
 from mcpnatsd.protocol.discovery import Description
+from mcpnatsd.protocol.parked import Seal
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +84,9 @@ class Bridge:
         self._launcher = launcher
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
-        self._modern = Modern(config, launcher, self.catalogue, self, place.version)
+        seal = Seal(place.instance, secrets.token_bytes(32))
+        self._modern = Modern(config, launcher, self.catalogue, self, place.version, seal=seal)
+        self._forwarder = Forwarder(place.connection, place.inbox, place.prefix.plain, config.name)
         self._tunnels = ServedTunnels(
             place.connection, line_bytes=config.limits.line_bytes, instance=place.instance
         )
@@ -103,6 +110,10 @@ class Bridge:
         return self._modern.shared
 
     @property
+    def translator(self) -> Translator:
+        return self._modern.translator
+
+    @property
     def settled(self) -> asyncio.Event:
         """Set once the first start of an eager server has come to something."""
         return self._modern.settled
@@ -110,7 +121,8 @@ class Bridge:
     @property
     def open_sessions(self) -> int:
         shared = self.legacy_shared
-        return len(self.sessions) + (len(shared.members) if shared is not None else 0)
+        members = len(shared.members) if shared is not None else 0
+        return len(self.sessions) + members + len(self.translator.sessions)
 
     @property
     def state(self) -> discovery.State:
@@ -130,6 +142,7 @@ class Bridge:
                 self._tell_up()
                 self._warm_up()
                 self.spawn(self.responder.run())
+                self.spawn(self._forwarder.run())
                 await self._tick_for_ever()
         finally:
             unwatch()
@@ -157,7 +170,7 @@ class Bridge:
         return self.catalogue.tools
 
     def receive_request(self, served: Served) -> None:
-        self._modern.receive(served, served.call.partition(".")[0])
+        self._modern.receive(served)
 
     def receive_notification(self, line: bytes) -> None:
         self._modern.notify(line)
@@ -184,6 +197,12 @@ class Bridge:
         if failures >= TROUBLED_AFTER and not self.draining:
             self.spawn(self._step_aside())
 
+    def has_room(self) -> bool:
+        return self.open_sessions < MOST_SESSIONS or self.translator.end_longest_idle()
+
+    def forward(self, caller: Caller, instance: str) -> None:
+        self._forwarder.forward(caller, instance)
+
     async def _step_aside(self) -> None:
         """Leave the requests to other instances while ours cannot be started, if there are any."""
         place = self._place
@@ -201,9 +220,9 @@ class Bridge:
     # Legacy sessions.
 
     def _open_session(self, tunnel: ServedTunnel) -> LegacySession | Member:
-        if self.open_sessions >= MOST_SESSIONS:
+        if not self.has_room():
             raise Busy(f"server {self.server!r} has {MOST_SESSIONS} sessions open")
-        if self.config.era is EraChoice.MODERN:
+        if self.catalogue.surely_modern:
             newest = eras.LEGACY_REVISIONS[0]
             raise eras.mismatch(self.server, self.catalogue.verdict, newest)
         if self.config.isolation is Isolation.SHARED:
@@ -261,6 +280,7 @@ class Bridge:
             if member.ledger.in_flight == 0:
                 member.fail(fault)
                 member.client_gone("draining")
+        self.translator.end_idle(fault)
 
     def _end_subscriptions(self) -> None:
         """End the subscriptions that would hold a drain up for ever: clients listen anew."""

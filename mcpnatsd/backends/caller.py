@@ -22,6 +22,18 @@ class Caller(Protocol):
 
     on_cancel: Callable[[str], None] | None
 
+    @property
+    def edge(self) -> str:
+        """What names its client in the tokens of its calls; empty when nothing does."""
+
+    @property
+    def user(self) -> bytes:
+        """The caller as NATS enforces it; empty where the prefix names none."""
+
+    @property
+    def base(self) -> str:
+        """The prefix as the caller published it."""
+
     def note(self, line: bytes) -> None: ...
 
     def finish(self, line: bytes) -> None: ...
@@ -33,6 +45,10 @@ class Caller(Protocol):
 
 class OwnRequest:
     """A request of our own: what `answer` returns is its response."""
+
+    edge = ""
+    user = b""
+    base = ""
 
     def __init__(self, method: str, params: Mapping[str, object]) -> None:
         members: Members = {

@@ -21,6 +21,7 @@ class Catalogue:
         self._recall = recall
         self._known = recall.recall(config)
         self._pages: tuple[str, ...] = ()
+        self._refused = False
         self.statistics.know(self.tools)
 
     @property
@@ -33,6 +34,11 @@ class Catalogue:
         return self._known.verdict
 
     @property
+    def surely_modern(self) -> bool:
+        """Whether it takes no session, as was said or seen in this run."""
+        return self._config.era is EraChoice.MODERN or (bool(self.verdict.modern) and self._refused)
+
+    @property
     def tools(self) -> tuple[str, ...]:
         """Its tools that may be called; none when they were never listed."""
         return tuple(name for name in self._known.tools or () if self.rules.permits(name))
@@ -42,6 +48,8 @@ class Catalogue:
         return self._known.tools is not None
 
     def learn_verdict(self, verdict: Verdict) -> None:
+        if verdict.legacy is not None:
+            self._refused = not verdict.legacy
         self._keep(replace(self._known, verdict=eras.merged(self._known.verdict, verdict)))
 
     def learn_page(self, response: Response, line: bytes) -> bytes:

@@ -1,52 +1,36 @@
 """The modern side of one server: who answers a request, and whether the server can at all.
 
 The first request probes with `server/discover`. A modern server's process then serves everybody,
-or with `isolation: session` each client has its own; a legacy server's is ended.
+or with `isolation: session` each client has its own; a legacy server's is ended, and its requests
+are translated.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Raw
 
 from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
-from mcpnatsd.backends.house import HouseSession
 from mcpnatsd.backends.launch import Launcher
-from mcpnatsd.backends.shared import MOST_WAITING, Shared
+from mcpnatsd.backends.shared import Shared
+from mcpnatsd.backends.translator import DISCOVER_WITHIN, Translator
+from mcpnatsd.backends.translator import Owner as TranslatorOwner
 from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig
-from mcpnatsd.errors import Busy, McpnatsdError, Reported
-from mcpnatsd.protocol import eras, jsonrpc, tool_rules
+from mcpnatsd.errors import Busy, McpnatsdError
+from mcpnatsd.protocol import eras, jsonrpc, to_legacy, tool_rules
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.lifecycle import State
-from mcpnatsd.protocol.statistics import error_in
+from mcpnatsd.protocol.parked import Seal
 
 log = logging.getLogger(__name__)
-
-DISCOVER_WITHIN: Final = 8.0
-"""Seconds in which `server/discover` is answered: Python clients give up after 10."""
 
 MOST_SESSIONS: Final = 64
 """Processes of one server with `isolation: session`, one a client. More are refused as busy."""
 
 MOST_PAGES: Final = 100
 """Of `tools/list`: a server that never stops is not asked for ever."""
-
-
-class Owner(Protocol):
-    """Whoever this side belongs to."""
-
-    def spawn(self, part: Coroutine[None, None, None]) -> None:
-        """Run a part in its own guard."""
-
-    def modern_ready(self) -> None:
-        """Learn that a process answers."""
-
-    def start_failed(self, failures: int, fault: McpnatsdError) -> None: ...
-
-    def list_changed(self, what: str) -> None: ...
 
 
 class Modern:
@@ -57,8 +41,10 @@ class Modern:
         config: ServerConfig,
         launcher: Launcher,
         catalogue: Catalogue,
-        owner: Owner,
+        owner: TranslatorOwner,
         version: str,
+        *,
+        seal: Seal,
     ) -> None:
         self.settled = asyncio.Event()
         """Set once the first start has come to something."""
@@ -71,28 +57,30 @@ class Modern:
         self._shared: dict[str, Shared] = {}
         self._discovers: list[Caller] = []
         self._probed = False
-        self._in_house = 0
-        self._turns = asyncio.Semaphore(config.limits.concurrency)
+        self.translator = Translator(config, launcher, catalogue, owner, seal=seal, version=version)
 
     @property
     def shared(self) -> list[Shared]:
         return list(self._shared.values())
 
-    def receive(self, caller: Caller, edge: str) -> None:
-        """Take a request of the client that `edge` names."""
+    def receive(self, caller: Caller) -> None:
+        """Take a request."""
         try:
-            self._receive(caller, edge)
+            self._receive(caller)
         except Busy as fault:
             caller.fail(fault)
 
-    def _receive(self, caller: Caller, edge: str) -> None:
+    def _receive(self, caller: Caller) -> None:
         verdict = self._catalogue.verdict
+        if to_legacy.STATE in caller.asked.params and self.translator.takes(caller):
+            return
         if caller.asked.request.method == eras.DISCOVER:
-            self._receive_discover(caller, edge, verdict)
-        elif verdict.modern is False and self._is_sure:
-            self._refuse_era(caller)
-        else:
-            self._forward(caller, edge)
+            self._receive_discover(caller, verdict)
+        elif self._is_permitted(caller):
+            if verdict.modern is False and self._is_sure:
+                self.translator.receive(caller)
+            else:
+                self._shared_of(caller.edge).receive(caller)
 
     def notify(self, line: bytes) -> None:
         for shared in self._shared.values():
@@ -107,7 +95,8 @@ class Modern:
         for caller in list(self._discovers):
             if now - caller.opened_at >= DISCOVER_WITHIN:
                 self._discovers.remove(caller)
-                caller.fail(self._no_discover())
+                caller.fail(self.translator.no_discover())
+        self.translator.tick(now)
 
     @property
     def _is_sure(self) -> bool:
@@ -116,69 +105,29 @@ class Modern:
 
     # Requests.
 
-    def _forward(self, caller: Caller, edge: str) -> None:
+    def _is_permitted(self, caller: Caller) -> bool:
+        """Say whether a request may be made at all; answer it if it may not."""
         name = caller.asked.name
         if caller.asked.request.method == eras.CALL_TOOL and name is not None:
             try:
                 self._catalogue.rules.check(name)
             except McpnatsdError as fault:
                 caller.fail(fault)
-                return
-        self._shared_of(edge).receive(caller)
+                return False
+        return True
 
-    def _refuse_era(self, caller: Caller) -> None:
-        """Answer a modern request to a legacy server; bare arguments have no era."""
-        if caller.asked.bare:
-            self._owner.spawn(self._call_in_house(caller))
-            return
-        requested = _revision_of(caller) or eras.MODERN_REVISIONS[0]
-        caller.fail(eras.mismatch(self._config.name, self._catalogue.verdict, requested))
-
-    def _receive_discover(self, caller: Caller, edge: str, verdict: Verdict) -> None:
+    def _receive_discover(self, caller: Caller, verdict: Verdict) -> None:
         ordinary = _revision_of(caller) in (None, *eras.MODERN_REVISIONS)
         if verdict.modern is False:
-            caller.fail(self._no_discover())
+            self.translator.discover(caller)
         elif verdict.modern and verdict.discovered and ordinary:
             caller.finish(jsonrpc.result(caller.asked.request.id, Raw(verdict.discovered)))
         elif verdict.modern:
-            self._forward(caller, edge)
+            self._shared_of(caller.edge).receive(caller)
         else:
-            shared = self._shared_of(edge)
+            shared = self._shared_of(caller.edge)
             self._discovers.append(caller)
             shared.want()
-
-    def _no_discover(self) -> Reported:
-        text = f"server {self._config.name!r} speaks the handshake era: send initialize"
-        data = {"supported": list(self._catalogue.verdict.revisions)}
-        return Reported(jsonrpc.METHOD_NOT_FOUND, text, data)
-
-    async def _call_in_house(self, caller: Caller) -> None:
-        """Let a call with bare arguments wait for its turn: each has a process of its own."""
-        if self._in_house >= MOST_WAITING + self._config.limits.concurrency:
-            caller.fail(Busy(f"server {self._config.name!r} has {MOST_WAITING} calls waiting"))
-            return
-        self._in_house += 1
-        try:
-            async with self._turns:
-                await self._answer_in_house(caller)
-        finally:
-            self._in_house -= 1
-
-    async def _answer_in_house(self, caller: Caller) -> None:
-        """Answer bare arguments from a legacy server, in a session of our own."""
-        house = HouseSession(self._config, self._launcher, self._version)
-        try:
-            name = caller.asked.name or ""
-            self._catalogue.rules.check(name)
-            self._catalogue.learn_verdict(eras.verdict_of_initialize(await house.open()))
-            params = {"name": name, "arguments": caller.asked.params["arguments"]}
-            response, line = await house.ask(eras.CALL_TOOL, params)
-            caller.error = error_in(eras.CALL_TOOL, response, line)
-            caller.finish(response.with_id(caller.asked.request.id))
-        except McpnatsdError as fault:
-            caller.fail(fault)
-        finally:
-            await house.close()
 
     # Processes.
 
@@ -224,12 +173,12 @@ class Modern:
         usable = bool(self._catalogue.verdict.modern)
         discovers, self._discovers = self._discovers, []
         for caller in discovers:
-            self._receive_discover(caller, "", self._catalogue.verdict)
+            self._receive_discover(caller, self._catalogue.verdict)
         if not usable:
             self.settled.set()
             for shared in self._shared.values():
                 for caller in shared.take_waiting():
-                    self._refuse_era(caller)
+                    self.translator.receive(caller)
         return usable
 
     def _greet(self, shared: Shared) -> None:

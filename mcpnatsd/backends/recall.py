@@ -53,7 +53,8 @@ class Recall:
         if path is None:
             return
         stored = asdict(known)
-        stored["verdict"]["discovered"] = known.verdict.discovered.decode("utf-8", "replace")
+        for result in ("discovered", "initialized"):
+            stored["verdict"][result] = stored["verdict"][result].decode("utf-8", "replace")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fresh = path.with_suffix(".new")
@@ -83,6 +84,7 @@ def _known(stored: dict[str, object]) -> Known:
         legacy=raw["legacy"],
         revisions=tuple(map(str, raw["revisions"])),
         discovered=str(raw["discovered"]).encode(),
+        initialized=str(raw["initialized"]).encode(),
         server_name=str(raw["server_name"]),
         server_version=str(raw["server_version"]),
     )

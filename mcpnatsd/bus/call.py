@@ -84,12 +84,14 @@ class Call:
         "asked_again",
         "asked_since",
         "heard_at",
+        "holder",
         "instance",
         "opened_at",
         "outgoing",
         "owner",
         "phase",
         "pinned",
+        "prefix",
         "refused_at",
         "repeated",
         "replies",
@@ -113,6 +115,12 @@ class Call:
         self.token = ""
         self.subject = ""
         self.pinned: str | None = None
+        self.holder = ""
+        """The only instance that may get it; empty when any may, or when affinity says which."""
+
+        self.prefix = ""
+        """Under which it is published: ours, or that of a client in whose place we ask."""
+
         self.replies: list[str] = []
         self.seq = 0
         self.asked_again = False
@@ -146,6 +154,12 @@ class Call:
             self._receive_frame(found, reply, body)
         except (RemoteProtocolError, TooLarge) as fault:
             self._desk.fail(self, fault)
+
+    def is_denied_by(self, kind: str, subject: str, inbox: str) -> bool:
+        """Say whether what NATS denies makes this call impossible. It lower-cases the subject."""
+        if kind == "subscribe":
+            return subject.lower().startswith(inbox.lower())
+        return subject.lower() == self.subject.lower()
 
     def _receive_frame(self, found: dict[str, str], reply: bytes, body: bytes) -> None:
         frame = found.get(headers.FRAME)

@@ -1,6 +1,7 @@
 """What a client's edge needs of the bus, in one value."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 import msgspec
@@ -8,8 +9,11 @@ import msgspec
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.requester import Requester
-from mcpnatsd.errors import BusError, Forbidden
+from mcpnatsd.errors import BusError, Forbidden, McpnatsdError
+from mcpnatsd.protocol import headers, subjects
 from mcpnatsd.protocol.subjects import Prefix
+
+log = logging.getLogger(__name__)
 
 _USER_INFO = "$SYS.REQ.USER.INFO"
 
@@ -23,6 +27,15 @@ class ClientBus:
     requester: Requester
     prefix: str
     """As this client publishes: its own tokens are filled in."""
+
+    def tell(self, server: str, method: str, line: bytes) -> None:
+        """Send a client's notification to whoever takes it. There is no answer to it."""
+        subject = subjects.request(self.prefix, server, subjects.tail(method))
+        block = headers.encode([(headers.METHOD, headers.safe(method))])
+        try:
+            self.connection.publish(subject, line, headers=block)
+        except (BusError, McpnatsdError) as fault:
+            log.debug("notification not sent", extra={"method": method, "error": str(fault)})
 
 
 async def client_bus(

@@ -45,6 +45,9 @@ class Connection:
         self.returned = False
         """Whether a warning that NATS is away came before the connection that is up now."""
 
+        self.trouble: str | None = None
+        """Why it is not connected, as NATS or the system says; None while it is."""
+
         self._opening: asyncio.Task[None] | None = None
         self._client = NatsClient(
             settings,
@@ -106,6 +109,10 @@ class Connection:
     def unsubscribe(self, sid: int) -> None:
         """Unsubscribe. A message that is on its way is dropped."""
         self._client.forget(sid)
+
+    def leave(self, sid: int) -> None:
+        """Unsubscribe, and still take what is on its way; `unsubscribe` is the end of that."""
+        self._client.leave(sid)
 
     async def flush(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # callers want BrokerAway
         """Return when nats-server has read all that was published before.
@@ -193,6 +200,7 @@ class Connection:
             self._first.set_result(None)
         self._tell(on_up for on_up, _ in list(self._watchers.values()))
         self._away_said = self._refusal_said = False
+        self.trouble = None
         self._up = True
 
     def _went_down(self, reason: str) -> None:
@@ -223,6 +231,7 @@ class Connection:
         self._away_said = True
         self._refusal_said |= refused
         phrase = "NATS refuses us" if refused else "NATS is away"
+        self.trouble = f"{phrase}: {reason}"
         log.log(logging.DEBUG if said else logging.WARNING, phrase, extra=self._facts(reason))
 
     def _facts(self, reason: str) -> dict[str, str]:

@@ -96,6 +96,11 @@ class DirectClient(Client):
         sid = b"%d" % number
         self._faulty.discard(sid)
         self._routes.pop(sid, None)
+        self.leave(number)
+
+    def leave(self, number: int) -> None:
+        """Ask for no more, and still take what is on its way."""
+        sid = b"%d" % number
         if self._interests.pop(sid, None) is not None and self.is_connected:
             self._write(b"UNSUB %s\r\n" % sid)
 

@@ -76,9 +76,12 @@ class Requester:
     def connected(self) -> bool:
         return self._connection.connected
 
-    def open(self, server: str, outgoing: Outgoing, owner: Owner) -> Call:
+    def open(
+        self, server: str, outgoing: Outgoing, owner: Owner, *, holder: str = "", prefix: str = ""
+    ) -> Call:
         """Send a request, or hold it until NATS is there; its owner hears of all that follows."""
         call = Call(self, server, outgoing, owner, self._now())
+        call.holder, call.prefix = holder, prefix or self.prefix
         self._calls.add(call)
         if self.inbox.denied:
             asyncio.get_running_loop().call_soon(self.fail, call, self.inbox.fault())
@@ -127,8 +130,9 @@ class Requester:
         self._ask(call)
 
     def finish(self, call: Call, line: bytes, *, pin: bool) -> None:
-        if pin and frames.is_instance(call.instance):
-            self._pins[call.owner.edge, call.server] = call.instance
+        call.pinned = call.instance if pin and frames.is_instance(call.instance) else None
+        if call.pinned is not None:
+            self._pins[call.owner.edge, call.server] = call.pinned
         elif self._pins:
             self._pins.pop((call.owner.edge, call.server), None)
         state = affinity_of_result(line)
@@ -158,7 +162,7 @@ class Requester:
             self._pins.pop((call.owner.edge, call.server), None)
             self._send(call)
             return
-        if now - self._up_at < self._grace(call) and call.pinned is None:
+        if now - self._up_at < self._grace(call):
             call.refused_at = now  # whoever serves it may be on the way back
             return
         self.fail(call, holder_gone(call.server) if call.pinned else nobody_serves(call.server))
@@ -219,7 +223,7 @@ class Requester:
         if not frames.is_instance(call.instance):
             raise RemoteProtocolError(f"an instance of {call.server!r} does not say who it is")
         subject = call.subject = subjects.pinned(
-            self.prefix, call.server, call.instance, call.upload_id, call.outgoing.tail
+            call.prefix, call.server, call.instance, call.upload_id, call.outgoing.tail
         )
         line, reply = call.outgoing.line, call.replies[-1]
         for number, many, piece in parts.cut(line, parts.part_bytes(self._connection.max_payload)):
@@ -264,14 +268,16 @@ class Requester:
 
     def _subject(self, call: Call) -> str:
         outgoing, server = call.outgoing, call.server
-        if outgoing.affinity is not None:
+        if call.holder:
+            call.pinned = call.holder
+        elif outgoing.affinity is not None:
             call.pinned = self._affinity.instance_of(server, outgoing.affinity)
         elif self._pins:
             call.pinned = self._pins.get((call.owner.edge, server))
         if call.pinned:
             token = secrets.token_hex(16)
-            return subjects.pinned(self.prefix, server, call.pinned, token, outgoing.tail)
-        return subjects.request(self.prefix, server, outgoing.tail)
+            return subjects.pinned(call.prefix, server, call.pinned, token, outgoing.tail)
+        return subjects.request(call.prefix, server, outgoing.tail)
 
     def _reply_to(self, call: Call) -> str:
         reply = self.inbox.open(call)
@@ -284,7 +290,7 @@ class Requester:
 
     def _tell_instances(self, call: Call, frame: Frame, body: bytes, reply: str) -> None:
         block = headers.encode([(headers.FRAME, frame), (headers.CALL, call.token)])
-        subject = subjects.cancel(self.prefix, call.server)
+        subject = subjects.cancel(call.prefix, call.server)
         try:
             self._connection.publish(subject, body, reply=reply, headers=block)
         except BrokerAway:
@@ -382,7 +388,7 @@ class Requester:
                 # `allow_responses` is missing for this user.
                 self._may_answer = False
                 self._ask(call)
-            if _denied(call, kind, subject, self.inbox.prefix):
+            if call.is_denied_by(kind, subject, self.inbox.prefix):
                 text = f"NATS does not let this user {kind} {subject!r}: ask for that permission"
                 self.fail(call, Forbidden(text))
 
@@ -391,9 +397,3 @@ class Requester:
         self._calls.discard(call)
         for reply in call.replies:
             self.inbox.close(reply)
-
-
-def _denied(call: Call, kind: str, subject: str, inbox: str) -> bool:
-    if kind == "subscribe":
-        return subject.lower().startswith(inbox.lower())
-    return subject.lower() == call.subject.lower()

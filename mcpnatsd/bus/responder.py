@@ -72,6 +72,7 @@ class Responder:
         self.now = asyncio.get_running_loop().time
         self.connection = connection
         self.blocks = Blocks(address.instance)
+        self.prefix_tokens = len(address.prefix.tokens)
         self._inbox = inbox
         self._address = address
         self._backend = backend
@@ -85,6 +86,8 @@ class Responder:
         self._uploads = Uploads(line_bytes, address.server)
         self._subs: list[int] = []
         self._queue_sub: int | None = None
+        self._left_sub: int | None = None
+        """Of the queue group that was left: a request may still be on its way."""
         self._down_at = self.now()
         self._unwatch: Callable[[], None] = _nothing
 
@@ -116,16 +119,23 @@ class Responder:
     def leave(self) -> None:
         """Leave the queue group: other instances get the requests. What is open goes on."""
         if self._queue_sub is not None:
-            self.connection.unsubscribe(self._queue_sub)
-            self._queue_sub = None
+            self._forget_left()
+            self.connection.leave(self._queue_sub)
+            self._queue_sub, self._left_sub = None, self._queue_sub
 
     def close(self) -> None:
         """Stop listening."""
         self.leave()
+        self._forget_left()
         self._unwatch()
         for sub in self._subs:
             self.connection.unsubscribe(sub)
         self._subs = []
+
+    def _forget_left(self) -> None:
+        if self._left_sub is not None:
+            self.connection.unsubscribe(self._left_sub)
+            self._left_sub = None
 
     async def run(self) -> None:
         """Keep the clocks until cancelled: keep-alives, vanished callers, what is kept."""

@@ -21,6 +21,7 @@ class Desk(Protocol):
 
     connection: Connection
     blocks: Blocks
+    prefix_tokens: int
 
     def ended(self, served: "Served", line: bytes) -> None:
         """Learn the final line; empty when there is none."""
@@ -33,6 +34,7 @@ class Served:
 
     __slots__ = (
         "_desk",
+        "_tokens",
         "alive_reply",
         "asked",
         "call",
@@ -53,6 +55,7 @@ class Served:
         self.reply = incoming.reply
         self.call = incoming.call
         self.user = incoming.user
+        self._tokens = incoming.tokens
         self.seq = 0
         self.opened_at = self.spoke_at = self.heard_at = desk.now()
         self.alive_reply = ""
@@ -66,6 +69,17 @@ class Served:
     @property
     def id(self) -> Raw:
         return self.asked.request.id
+
+    @property
+    def edge(self) -> str:
+        """What names its client in the tokens of its calls; empty when nothing does."""
+        return self.call.partition(".")[0]
+
+    @property
+    def base(self) -> str:
+        """The prefix as this caller published it."""
+        own = self._desk.prefix_tokens
+        return b".".join(self._tokens[:own]).decode("latin-1")
 
     @property
     def method(self) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 
 from mcpnatsd import loop
 from mcpnatsd.backends.bridge import Bridge, Place
-from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.launch import ProcessLauncher
 from mcpnatsd.backends.reaper import Reaper, open_reaper
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.bus.client_bus import client_bus
@@ -29,9 +29,10 @@ from mcpnatsd.bus.connection import Connection, masked, open_connection
 from mcpnatsd.bus.finals import Finals
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.service import ServiceResponder
+from mcpnatsd.config import runtime
 from mcpnatsd.config.load import load
 from mcpnatsd.config.model import Config, NatsConfig
-from mcpnatsd.daemon import banner, runtime, status
+from mcpnatsd.daemon import banner, status
 from mcpnatsd.daemon.control import ControlSocket
 from mcpnatsd.daemon.embedded import EmbeddedNats
 from mcpnatsd.daemon.fresh import FreshNats
@@ -140,7 +141,7 @@ class Daemon:
         service = ServiceResponder(connection)
         # Whoever lists services tells them apart by their ids: each server has one of its own.
         here = partial(Place, connection, inbox, prefix, version=self.version, finals=Finals())
-        launcher, recall = Launcher(reaper), Recall(state_folder(os.environ))
+        launcher, recall = ProcessLauncher(reaper), Recall(state_folder(os.environ))
         self.bridges = [
             Bridge(config, here(instance=secrets.token_hex(8)), launcher, recall)
             for config in self.config.servers.values()

@@ -21,6 +21,7 @@ def of(view: View) -> dict[str, object]:
         "nats": {
             "url": view.connection.url,
             "connected": view.connection.connected,
+            "trouble": view.connection.trouble,
             "embedded": view.embedded,
         },
         "servers": [_server(bridge) for bridge in view.bridges],
@@ -42,8 +43,9 @@ def open_work(bridges: Iterable[Bridge]) -> str:
 
 
 def _in_flight(bridge: Bridge) -> int:
-    """Return how many requests of both eras wait for an answer."""
-    return bridge.responder.in_flight + sum(one.ledger.in_flight for one in bridge.sessions)
+    """Return how many requests of both eras wait for an answer, or for their clients."""
+    legacy = sum(one.ledger.in_flight for one in bridge.sessions)
+    return bridge.responder.in_flight + legacy + bridge.translator.parked_calls
 
 
 def _server(bridge: Bridge) -> dict[str, object]:
@@ -53,15 +55,18 @@ def _server(bridge: Bridge) -> dict[str, object]:
     legacy = [one.process for one in bridge.sessions]
     if bridge.legacy_shared is not None:
         legacy.append(bridge.legacy_shared.process)
+    legacy += [one.process for one in bridge.translator.sessions]
     processes += [_process(one, "legacy") for one in legacy if one is not None]
     return {
         "name": bridge.server,
         "state": str(bridge.state),
         "eras": bridge.catalogue.verdict.names,
         "error": bridge.last_fault,
-        "queue": sum(one.queued for one in shared),
+        "queue": sum(one.queued for one in shared) + bridge.translator.queued,
         "in_flight": sum(one.in_flight for one in shared)
-        + sum(one.ledger.in_flight for one in bridge.sessions),
+        + sum(one.ledger.in_flight for one in bridge.sessions)
+        + bridge.translator.in_flight,
+        "parked": bridge.translator.parked_calls,
         "calls": statistics.requests,
         "errors": statistics.errors,
         "restarts": sum(one.restarts for one in shared),

@@ -1,7 +1,7 @@
 """One MCP client at the edge of the bus: its lines in, its lines out.
 
 It checks what the client sends, decides the era at the first message that shows one, and sends
-modern requests as exchanges and a legacy session into a tunnel. It does not know whether the
+modern requests as exchanges; a legacy client gets a session. It does not know whether the
 client is at a pipe or at a socket.
 """
 
@@ -14,18 +14,17 @@ import msgspec
 from msgspec import Raw
 
 from mcpnatsd.bus.call import Call, Phase
-from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.errors import (
-    BusError,
     Busy,
     McpnatsdError,
     ProtocolError,
     RemoteProtocolError,
     TooLarge,
 )
-from mcpnatsd.frontends.legacy import LegacyClient
+from mcpnatsd.frontends.edge_bus import EdgeBus
 from mcpnatsd.frontends.output import Output
-from mcpnatsd.protocol import eras, headers, jsonrpc, outgoing, subjects
+from mcpnatsd.frontends.session import Session
+from mcpnatsd.protocol import eras, jsonrpc, outgoing
 from mcpnatsd.protocol.eras import Era
 from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request
 from mcpnatsd.protocol.lines import Oversize
@@ -45,7 +44,8 @@ _split: Final = msgspec.json.Decoder(Members).decode
 class Edge:
     """A client of one server. Everything here is synchronous; `tick` is called twice a second."""
 
-    def __init__(self, bus: ClientBus, server: str, output: Output) -> None:
+    def __init__(self, bus: EdgeBus, server: str, output: Output, *, tunnels: bool = True) -> None:
+        """Without `tunnels` a legacy client is translated, whatever the server is."""
         self.edge = secrets.token_hex(16)
         """Names this client in the tokens of its calls: whoever knows one can cancel it."""
 
@@ -54,19 +54,19 @@ class Edge:
         self._server = server
         self._output = output
         self._calls: dict[Key, Call] = {}
-        self._legacy = LegacyClient(bus, server, output)
+        self._session = Session(bus, server, output, self.edge, tunnels=tunnels)
 
     @property
     def busy(self) -> bool:
         """Whether a request waits for its answer. Subscriptions do not count."""
         listens = sum(call.outgoing.method == eras.LISTEN for call in self._calls.values())
-        return len(self._calls) > listens or self._legacy.in_flight > 0
+        return len(self._calls) > listens or self._session.in_flight > 0
 
     @property
     def full(self) -> bool:
         """Whether to stop reading the client for now."""
         connection = self._bus.connection
-        if self._legacy.full or connection.congested:
+        if self._session.full or connection.congested:
             return True
         return not connection.connected and self._held_bytes >= WINDOW_BYTES
 
@@ -105,16 +105,16 @@ class Edge:
             self._bus.requester.cancel(call, "the client is gone")
         self._calls.clear()
         self._bus.requester.forget(self.edge)
-        self._legacy.gone()
+        self._session.gone()
 
     def tick(self, now: float) -> None:
-        self._legacy.tick(now)
+        self._session.tick(now)
 
     # From the client.
 
     def _receive(self, message: Message, line: bytes) -> None:
-        if self.era is Era.LEGACY and self._legacy.active:
-            self._legacy.receive(message, line)
+        if self.era is Era.LEGACY and self._session.active:
+            self._session.receive(message, line)
         elif isinstance(message, Request):
             self._receive_request(message, line)
         elif isinstance(message, Notification):
@@ -124,8 +124,8 @@ class Edge:
     def _refuse_response(self, id: Raw | None, fault: McpnatsdError) -> None:  # noqa: A002
         """Tell the server. Its id is the server's: the client may have a request of that id."""
         log.info("response refused", extra={"error": str(fault)})
-        if id is not None and self._legacy.active:
-            self._legacy.refuse_response(id, fault)
+        if id is not None and self._session.active:
+            self._session.refuse_response(id, fault)
 
     def _receive_request(self, request: Request, line: bytes) -> None:
         params = jsonrpc.params_of(request.members)
@@ -152,7 +152,7 @@ class Edge:
             self._output.write(jsonrpc.error_of(request.id, fault))
             return
         self.era = Era.LEGACY
-        self._legacy.receive(request, line)
+        self._session.receive(request, line)
 
     def _open_call(self, request: Request, line: bytes, params: Members, meta: Members) -> None:
         key = jsonrpc.key_of(request.id)
@@ -167,21 +167,12 @@ class Edge:
         params = jsonrpc.params_of(note.members)
         if note.method != eras.CANCELLED:
             if self.era is Era.MODERN:
-                self._forward_notification(note.method, line)
+                self._bus.tell(self._server, note.method, line)
             return
         key = jsonrpc.key_of(params.get("requestId"))
         call = self._calls.pop(key, None) if key is not None else None
         if call is not None:
             self._bus.requester.cancel(call, jsonrpc.text_of(params, "reason") or "")
-
-    def _forward_notification(self, method: str, line: bytes) -> None:
-        """Send a notification of an extension to whoever takes it. There is no answer to it."""
-        subject = subjects.request(self._bus.prefix, self._server, subjects.tail(method))
-        block = headers.encode([(headers.METHOD, headers.safe(method))])
-        try:
-            self._bus.connection.publish(subject, line, headers=block)
-        except (BusError, McpnatsdError) as fault:
-            log.debug("notification not sent", extra={"method": method, "error": str(fault)})
 
     # From the bus.
 

@@ -1,4 +1,4 @@
-"""A legacy client's session, kept alive over instances that come and go.
+"""A legacy client's session in a tunnel, kept alive over instances that come and go.
 
 Lines pass through a tunnel byte for byte. What is remembered is only what a new instance must be
 told to be in the same state: the handshake, the log level, the subscriptions.
@@ -6,19 +6,19 @@ told to be in the same state: the handshake, the log level, the subscriptions.
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Raw
 
-from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.bus.tunnel_client import Tunnel
 from mcpnatsd.errors import BrokerAway, McpnatsdError, ProtocolError, RemoteProtocolError
+from mcpnatsd.frontends.edge_bus import EdgeBus
+from mcpnatsd.frontends.held import Held, HeldLines, tail_of
 from mcpnatsd.frontends.output import Output
-from mcpnatsd.protocol import eras, jsonrpc, subjects
+from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Key, Message, Notification, Request, Response
-from mcpnatsd.protocol.outgoing import name_of
 from mcpnatsd.protocol.replay import REPLAY_ID, Replay
 from mcpnatsd.protocol.tunnel import WINDOW_BYTES
 
@@ -42,28 +42,31 @@ class State(Enum):
     LOST = auto()  # between two attempts
 
 
-class _Held(NamedTuple):
-    line: bytes
-    tail: str
-    key: Key | None
-    at: float
-
-
-class LegacyClient:
+class TunnelledClient:
     """One client's session."""
 
-    def __init__(self, bus: ClientBus, server: str, output: Output) -> None:
+    def __init__(
+        self,
+        bus: EdgeBus,
+        server: str,
+        output: Output,
+        on_refused: Callable[[bytes, list[bytes]], bool],
+    ) -> None:
+        """`on_refused` gets the error that answers `initialize`, and the lines that wait behind it.
+
+        It says whether it sees to both: then the client hears nothing from here.
+        """
         self._now = asyncio.get_running_loop().time
         self._bus = bus
         self._server = server
         self._output = output
+        self._on_refused = on_refused
         self._state = State.NEW
         self._tunnel: Tunnel | None = None
         self._replay = Replay()
         self._in_flight: dict[Key, Raw] = {}
         self._opening_key: Key | None = None
-        self._held: deque[_Held] = deque()
-        self._held_bytes = 0
+        self._held = HeldLines()
         self._attempts = 0
         self._reopen_at = 0.0
         self._lost_at = 0.0
@@ -82,7 +85,7 @@ class LegacyClient:
     @property
     def full(self) -> bool:
         tunnel_full = self._tunnel is not None and self._tunnel.full
-        return tunnel_full or self._held_bytes >= WINDOW_BYTES
+        return tunnel_full or self._held.bytes >= WINDOW_BYTES
 
     def receive(self, message: Message, line: bytes) -> None:
         """Take a message of the client.
@@ -90,7 +93,7 @@ class LegacyClient:
         Raises:
             RemoteProtocolError: It must name something and does not, or its id is in flight.
         """
-        tail = _tail(message)
+        tail = tail_of(message)
         if isinstance(message, Request) and message.method == eras.PING and self._apart:
             # A host that gets no answer to a ping ends the shim, and all that waits in it.
             self._output.write(jsonrpc.result(message.id, {}))
@@ -99,7 +102,10 @@ class LegacyClient:
         if self._state is State.NEW:
             self._open(line, key)
             return
-        self._hold(_Held(line, tail, key, self._now()))
+        if self._state is State.OPENING and isinstance(message, Response) and self._tunnel:
+            self._tunnel.send(line, tail)  # a server may ask before it answers `initialize`
+            return
+        self._held.add(Held(line, tail, key, self._now()))
         if self._state is State.LOST and key is not None and self._bus.connection.connected:
             self._reopen()  # somebody waits now
         self._flush_held()
@@ -125,8 +131,8 @@ class LegacyClient:
 
     @property
     def _apart(self) -> bool:
-        """Whether the session is there, and its server out of reach for now."""
-        lost = self._state in (State.LOST, State.REOPENING)
+        """Whether the server is out of reach for now, or not there yet."""
+        lost = self._state in (State.OPENING, State.LOST, State.REOPENING)
         return lost or (self._state is State.OPEN and not self._bus.connection.connected)
 
     def gone(self) -> None:
@@ -211,21 +217,34 @@ class LegacyClient:
 
     def _receive_opening(self, message: Response, line: bytes) -> None:
         """Take the answer to `initialize`. Others may come before it: of what was refused."""
-        self._output.write(line)
         if not message.is_error:
+            self._output.write(line)
             self._state = State.OPEN
             self._flush_held()
             return
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.close()
-        self._opening_failed(jsonrpc.reported(line))
+        self._opening_failed(jsonrpc.reported(line), line)
 
-    def _opening_failed(self, fault: McpnatsdError) -> None:
+    def _opening_failed(self, fault: McpnatsdError, refusal: bytes = b"") -> None:
         """Answer all that came since `initialize`: the client may try again, or otherwise."""
         self._state = State.NEW
-        self._take_held()
+        held = self._held.take_all()
+        raw = self._settle_opening()
+        if raw is not None:
+            refusal = jsonrpc.error_of(raw, fault)
+        if refusal and self._on_refused(refusal, [one.line for one in held]):
+            self._in_flight.clear()
+            return
+        if refusal:
+            self._output.write(refusal)
         self._fail_in_flight(fault)
+
+    def _settle_opening(self) -> Raw | None:
+        """Return the id of `initialize`, when it is not answered yet."""
+        key = self._opening_key
+        return None if key is None else self._in_flight.pop(key, None)
 
     def _lost(self) -> None:
         self._state = State.LOST
@@ -258,38 +277,31 @@ class LegacyClient:
         if self._now() - self._lost_at < REOPEN_PATIENCE:
             self._lost()  # the one that was asked may be as dead as the last
             return
-        for held in self._take_held():
+        for held in self._held.take_all():
             self._refuse(held.key, fault)
         self._lost()
 
     # What waits.
 
-    def _hold(self, held: _Held) -> None:
-        self._held.append(held)
-        self._held_bytes += len(held.line)
-
-    def _take_held(self) -> deque[_Held]:
-        """Return what waits, which then waits no more."""
-        held, self._held, self._held_bytes = self._held, deque(), 0
-        return held
-
     def _flush_held(self) -> None:
-        """Send what waited, in order, as far as there is a session to send it to."""
-        if self._state not in (State.OPEN, State.OPENING) or self._tunnel is None:
+        """Send what waited, in order, as far as there is a session to send it to.
+
+        Before `initialize` is answered there is none: the server may turn out to be a modern one.
+        """
+        if self._state is not State.OPEN or self._tunnel is None:
             return
         while self._held and self._bus.connection.connected:
-            held = self._held.popleft()
-            self._held_bytes -= len(held.line)
+            held = self._held.next()
             self._tunnel.send(held.line, held.tail)
 
     def _fail_overdue(self, now: float) -> None:
         """Answer requests that wait for NATS for too long. Notifications and answers are kept."""
         fault = BrokerAway("NATS is not reachable; the request was not sent")
-        for held in self._take_held():
+        for held in self._held.take_all():
             if held.key is not None and now - held.at >= HOLD_FOR:
                 self._refuse(held.key, fault)
             else:
-                self._hold(held)
+                self._held.add(held)
         tunnel = self._tunnel
         if self._state is State.OPENING and tunnel is not None and tunnel.waits(now) >= HOLD_FOR:
             tunnel.close()
@@ -300,8 +312,7 @@ class LegacyClient:
             message = jsonrpc.decode(line)
             key = jsonrpc.key_of(message.id) if isinstance(message, Request) else None
             if not self._replay.is_ours(key):
-                self._held.appendleft(_Held(line, tail, key, self._now()))
-                self._held_bytes += len(line)
+                self._held.put_back(Held(line, tail, key, self._now()))
 
     def _fail_in_flight(self, fault: McpnatsdError) -> None:
         held = {one.key for one in self._held}
@@ -320,19 +331,10 @@ class LegacyClient:
     def _forget_cancelled(self, message: Request | Notification) -> None:
         if message.method == eras.CANCELLED:
             key = jsonrpc.key_of(jsonrpc.params_of(message.members).get("requestId"))
-            if key is not None:
+            # 2025-11-25, Cancellation: `initialize` "MUST NOT be cancelled".
+            if key is not None and (self._state is not State.OPENING or key != self._opening_key):
                 self._in_flight.pop(key, None)
 
     def _denied(self, kind: str, subject: str) -> None:
         if self._tunnel is not None:
             self._tunnel.denied(kind, subject)
-
-
-def _tail(message: Message) -> str:
-    if isinstance(message, Response):
-        return subjects.RESPONSE
-    if message.method not in subjects.NAMED:
-        return subjects.tail(message.method)
-    return subjects.tail(
-        message.method, name_of(message.method, jsonrpc.params_of(message.members))
-    )

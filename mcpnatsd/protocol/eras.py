@@ -95,6 +95,9 @@ class Verdict:
     discovered: bytes = b""
     """The result of its `server/discover`, as it came."""
 
+    initialized: bytes = b""
+    """Likewise of `initialize`."""
+
     server_name: str = ""
     server_version: str = ""
 
@@ -143,6 +146,7 @@ def verdict_of_initialize(response: Response) -> Verdict:
     return Verdict(
         legacy=True,
         revisions=(revision,) if revision else (),
+        initialized=bytes(response.members["result"]),
         server_name=jsonrpc.text_of(info, "name") or "",
         server_version=jsonrpc.text_of(info, "version") or "",
     )
@@ -165,6 +169,7 @@ def merged(old: Verdict, new: Verdict) -> Verdict:
         legacy=legacy,
         revisions=tuple(dict.fromkeys((*new.revisions, *kept))),
         discovered=b"" if modern is False else new.discovered or old.discovered,
+        initialized=b"" if legacy is False else new.initialized or old.initialized,
         server_name=new.server_name or old.server_name,
         server_version=new.server_version or old.server_version,
     )

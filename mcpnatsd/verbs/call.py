@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.config.settings import ClientSettings
 from mcpnatsd.errors import CallTimeout, Reported, UsageError
 from mcpnatsd.log import escaped
 from mcpnatsd.protocol import eras
@@ -16,7 +17,6 @@ from mcpnatsd.verbs import arguments
 from mcpnatsd.verbs.answers import Result
 from mcpnatsd.verbs.client import Client, open_client
 from mcpnatsd.verbs.session import open_session
-from mcpnatsd.verbs.settings import ClientSettings
 from mcpnatsd.verbs.terminal import Waiting, clean_for, complain, dumped, say, say_json, size
 
 DEFAULT_TIMEOUT: Final = 600.0

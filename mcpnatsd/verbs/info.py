@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mcpnatsd.bus.directory import Instance, survey
+from mcpnatsd.config.settings import ClientSettings
 from mcpnatsd.errors import Reported
 from mcpnatsd.protocol.jsonrpc import METHOD_NOT_FOUND
 from mcpnatsd.protocol.subjects import checked_server
@@ -13,7 +14,6 @@ from mcpnatsd.verbs.answers import Result
 from mcpnatsd.verbs.client import Client, open_client
 from mcpnatsd.verbs.list_servers import Listed, summary
 from mcpnatsd.verbs.session import open_session
-from mcpnatsd.verbs.settings import ClientSettings
 from mcpnatsd.verbs.terminal import Waiting, clean, say, say_json, table
 
 LISTS: Final = (

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.directory import Instance, survey
+from mcpnatsd.config.settings import ClientSettings
 from mcpnatsd.verbs.session import open_session
-from mcpnatsd.verbs.settings import ClientSettings
 from mcpnatsd.verbs.terminal import complain, say, say_json, table
 
 _BEST_FIRST = ("running", "asleep", "draining", "failing", "")

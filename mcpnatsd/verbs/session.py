@@ -10,9 +10,9 @@ from importlib import metadata
 from mcpnatsd import log
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import open_connection
+from mcpnatsd.config.settings import ClientSettings
 from mcpnatsd.errors import BrokerAway, UsageError
 from mcpnatsd.protocol.subjects import Prefix
-from mcpnatsd.verbs.settings import ClientSettings
 
 TERMINATED = 128 + signal.SIGTERM
 

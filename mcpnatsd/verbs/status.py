@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mcpnatsd.daemon import runtime
+from mcpnatsd.config import runtime
 from mcpnatsd.errors import NoDaemon
 from mcpnatsd.verbs.terminal import clean, say, say_json, size, span, table
 
@@ -91,7 +91,8 @@ def rendered(answer: Status) -> str:
 
 def _head(answer: Status) -> str:
     nats = answer.get("nats") or {}
-    there = "connected" if nats.get("connected") else "away, trying again"
+    trouble = nats.get("trouble") or "NATS is away"
+    there = "connected" if nats.get("connected") else f"{trouble}; trying again"
     own = ", embedded" if nats.get("embedded") else ""
     who = f"{answer.get('name', '')}: mcpnatsd {answer.get('version', '')}"
     since = span(answer.get("uptime_seconds") or 0)

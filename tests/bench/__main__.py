@@ -1,137 +1,94 @@
-"""Measures the program, its floor and others' bridges in one run: `python -m tests.bench [quick]`.
+"""Measures the program, its floor and others in one run: `python -m tests.bench`.
+
+    python -m tests.bench [quick] [calls] [translation] [transport]
 
 Nothing is asserted. The rounds of all ways are interleaved, so that a busy machine does not favour
-one of them; what counts is the ratios.
+one of them; what counts is the ratios. A full run of everything writes `RESULTS.md`.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import install, memory, programs, ratios, report, starting
-from tests.bench.client import Client, Era, Failed
-from tests.bench.paths import Measured, NatsPy, client
-from tests.bench.ratios import Found
-from tests.bench.starting import Started
-from tests.natsd import NatsServer
+from tests.bench import install, memory, ratios, report, translation, transport
+from tests.bench.chain import Chain
+from tests.bench.report import Section
+from tests.bench.rounds import FULL, QUICK, Size, said
 
+CHAIN = """\
+Our way is client, `mcpnatsd connect`, nats-server, daemon, server; the others' is client, stdio
+side, HTTP, server side, server."""
+STARTS = "From the start of a program to the answer of the first request, and what it then keeps."
+TRANSLATION = """\
+From a client to a server, each of one era: the same raw client and the same thin server, one daemon
+between them. A client that can be asked declares elicitation, so that a session has one of its
+calls at a time. What is translated is set beside what is not: of the same client, and of the same
+server. CPU is per call, with 64 in flight: of the shim, the daemon and nats-server."""
+TRANSPORT = """\
+One `MCPServer` with an `async` tool and one `Client`, both of the Python SDK 2.x on asyncio, in a
+process each, with something else between them; over memory streams they share a process. HTTP is
+the SDK's own, under uvicorn, which answers in plain JSON. CPU is per call, of the client with 16 in
+flight, and of all processes with 64, nats-server among them."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ERAS: tuple[Era, ...] = ("modern", "legacy")
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    rounds: int
-    seconds: float
-    starts: int
-
-
-FULL = Size(rounds=5, seconds=2.0, starts=20)
-QUICK = Size(rounds=2, seconds=0.5, starts=3)
-
-
-class Bench:
-    """Everything that runs meanwhile, in a folder that goes away."""
-
-    def __init__(self, size: Size, stack: ExitStack) -> None:
-        self._size = size
-        self._stack = stack
-        self._clients = 0
-        self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        self.nats = stack.enter_context(NatsServer(self.folder / "nats"))
-        servers = {"bench": {"command": programs.SERVER}}
-        daemon = programs.daemon(self.folder / "daemon", self.nats.url, servers)
-        self._daemon = stack.enter_context(daemon)
-        self._peers = programs.peers(programs.free_ports(3))
-        self._absent = {peer.name: self._serve(peer) for peer in self._peers}
-
-    def calls(self) -> Found:
-        """Measure calls, round by round."""
-        found = Found(
-            Measured("plain stdio", self._client(programs.SERVER, "modern")),
-            Measured("nats-py", NatsPy(self.nats.url, self._stack)),
-            Measured("nats-py on uvloop", NatsPy(self.nats.url, self._stack, "uvloop")),
-            [Measured(f"mcpnatsd, {era}", self._shim(era)) for era in ERAS],
-            [self._measured(peer) for peer in self._peers],
-        )
-        for one in found.every:
-            one.warm(self._size.seconds)
-        for number in range(self._size.rounds):
-            print(f"bench: calls, round {number + 1} of {self._size.rounds}", file=sys.stderr)
-            for one in found.every:
-                one.round(self._size.seconds)
-        return found
-
-    def starts(self) -> list[Started]:
-        """Start everything again and again, in turn."""
-        started = list(self._started())
-        print("bench: starts", file=sys.stderr)
-        for number in range(self._size.starts):
-            for one in started:
-                one.round(number)
-        return started
-
-    def _started(self) -> Iterator[Started]:
-        times, log = self._size.starts, self.folder / "start.log"
-        yield Started("python -c pass", starting.python("pass"), times)
-        yield Started("python, importing nats-py", starting.python(starting.IMPORTS), times)
-        connect, env = self._daemon.connect(), self._daemon.env
-        for era in ERAS:
-            start = starting.bridge(connect, era, log, env)
-            yield Started(f"mcpnatsd connect, {era}", start, times)
-        for peer in self._peers:
-            start = starting.bridge(peer.connect, "legacy", log, None)
-            yield Started(peer.name, start, min(times, 5), failed=self._absent[peer.name])
-
-    def _serve(self, peer: programs.Peer) -> str:
-        """Start a bridge of others; return why it does not run, if so."""
-        try:
-            self._stack.enter_context(programs.serving(peer, self.folder))
-        except (Failed, OSError) as error:
-            return str(error)
-        return ""
-
-    def _measured(self, peer: programs.Peer) -> Measured:
-        if absent := self._absent[peer.name]:
-            return Measured(peer.name, None, failed=absent)
-        try:
-            way = self._client(peer.connect, "legacy")
-        except (Failed, OSError) as error:
-            return Measured(peer.name, None, failed=str(error))
-        return Measured(peer.name, way, large=False)
-
-    def _shim(self, era: Era) -> Client:
-        return self._client(self._daemon.connect(), era, self._daemon.env)
-
-    def _client(self, argv: Sequence[str], era: Era, env: dict[str, str] | None = None) -> Client:
-        self._clients += 1
-        log = self.folder / f"client-{self._clients}.log"
-        return self._stack.enter_context(client(argv, era, log, env))
-
-
-def main(size: Size) -> None:
-    load = os.getloadavg()[0]
+def calls(size: Size, folder: Path) -> Iterator[Section]:
     try:
         install.install()
     except (subprocess.CalledProcessError, OSError) as error:
-        print(f"bench: without the bridges of others: {error}", file=sys.stderr)
+        said(f"without the bridges of others: {error}")
     with ExitStack() as stack:
-        bench = Bench(size, stack)
-        found, started = bench.calls(), bench.starts()
-        print("bench: memory", file=sys.stderr)
-        kept = memory.measure(bench.folder, bench.nats.url)
+        chain = Chain(size, folder, stack)
+        found, started = chain.calls(), chain.starts()
+        said("memory")
+        kept = memory.measure(folder, chain.nats.url)
     rows = [*ratios.of_calls(found), *ratios.of_peers(found)]
-    rows += [*ratios.of_starts(started), *ratios.of_memory(kept)]
-    text = report.page(found, started, kept, rows, load)
+    yield Section("Calls", CHAIN, report.calls(found.every), rows)
+    rows = [*ratios.of_starts(started), *ratios.of_memory(kept)]
+    yield Section("Starts and memory", STARTS, report.starts_and_memory(started, kept), rows)
+
+
+def translated(size: Size, folder: Path) -> Iterator[Section]:
+    ways = translation.measure(size, folder)
+    tables = report.translations([way.measured for way in ways])
+    yield Section("Translation", TRANSLATION, tables, [*translation.ratios(ways)])
+
+
+def python(size: Size, folder: Path) -> Iterator[Section]:
+    found = transport.measure(size, folder)
+    rows = [row for era in found for row in transport.ratios(era)]
+    tables = report.transports([way for era in found for way in era.every])
+    yield Section("The Python transport", TRANSPORT, tables, rows)
+
+
+SECTIONS: dict[str, Callable[[Size, Path], Iterator[Section]]] = {
+    "calls": calls,
+    "translation": translated,
+    "transport": python,
+}
+
+
+def main(size: Size, names: list[str]) -> None:
+    load = os.getloadavg()[0]
+    sections: list[Section] = []
+    for name in names:
+        with TemporaryDirectory(prefix="bench-") as folder:
+            sections += SECTIONS[name](size, Path(folder))
+    text = report.page(sections, load)
     print(text)
-    if size is FULL:
+    if size is FULL and names == list(SECTIONS):
         RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(QUICK if sys.argv[1:] == ["quick"] else FULL)
+    wanted = sys.argv[1:]
+    if unknown := {*wanted} - {*SECTIONS, "quick"}:
+        sys.exit(f"bench: there is no {sorted(unknown)}: name some of {[*SECTIONS]}")
+    main(
+        QUICK if "quick" in wanted else FULL,
+        [name for name in SECTIONS if name in wanted] or list(SECTIONS),
+    )

@@ -37,26 +37,34 @@ class Lines:
 
 @cache
 def lines_of(era: Era) -> Lines:
+    return lines({"_meta": META} if era == "modern" else {})
+
+
+def can_be_asked() -> Lines:
+    """Return the lines of a modern client that answers elicitation."""
+    declared: dict[str, Any] = {"elicitation": {"form": {}}}
+    return lines({"_meta": {**META, "io.modelcontextprotocol/clientCapabilities": declared}})
+
+
+def lines(more: dict[str, Any]) -> Lines:
     # Twice the ring: a slice never has to wrap. Id 0 belongs to the handshake.
-    echo = [call(era, id, "echo", {"text": TEXT}) for id in range(1, RING + 1)]
-    return Lines(echo * 2, call(era, RING + 1, "big", {"bytes": 500_000}))
+    echo = [call(id, "echo", {"text": TEXT}, more) for id in range(1, RING + 1)]
+    return Lines(echo * 2, call(RING + 1, "big", {"bytes": 500_000}, more))
 
 
-def line(era: Era, id: int, method: str, params: dict[str, Any]) -> bytes:
-    if era == "modern":
-        params = {**params, "_meta": META}
+def line(id: int, method: str, params: dict[str, Any]) -> bytes:
     body = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
-def call(era: Era, id: int, tool: str, arguments: dict[str, Any]) -> bytes:
-    return line(era, id, "tools/call", {"name": tool, "arguments": arguments})
+def call(id: int, tool: str, arguments: dict[str, Any], more: dict[str, Any]) -> bytes:
+    return line(id, "tools/call", {"name": tool, "arguments": arguments, **more})
 
 
 def initialize() -> bytes:
     info = {"name": "bench", "version": "1"}
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
-    return line("legacy", 0, "initialize", params)
+    return line(0, "initialize", params)
 
 
 @contextmanager
@@ -79,11 +87,16 @@ class Client:
     """A process that speaks MCP on its stdio, and the client of it."""
 
     def __init__(
-        self, argv: Sequence[str], era: Era, log: Path, env: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        era: Era,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        lines: Lines | None = None,
     ) -> None:
         self.era: Era = era
         self.log = log
-        self._lines = lines_of(era)
+        self._lines = lines or lines_of(era)
         self._next = 0
         self._began = perf_counter()
         with log.open("wb") as stderr:

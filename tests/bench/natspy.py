@@ -30,7 +30,7 @@ async def serve(connection: Client) -> None:
     await connection.subscribe("bench.echo", cb=echo)
     await connection.subscribe("bench.big", cb=big)
     await connection.flush()
-    print("serving", flush=True)
+    print(json.dumps("serving"), flush=True)
     await next_line()
 
 

@@ -1,17 +1,19 @@
 """The ways from a client to the server, each measured alike."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from tests.bench.client import BOUND, Client, Era, Failed, within
+from tests.bench.client import BOUND, Client, Era, Failed, Lines, within
 
+Process = subprocess.Popen[bytes]
 NATSPY = [sys.executable, str(Path(__file__).with_name("natspy.py"))]
 
 
@@ -33,10 +35,16 @@ class Measured:
     way: Way | None
     in_flight: int = 64
     large: bool = True
+    pids: Sequence[int] = ()
+    """The processes whose CPU is counted while calls are in flight."""
+
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     big: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Seconds for a call."""
+
     failed: str = ""
 
     def warm(self, seconds: float) -> None:
@@ -46,6 +54,9 @@ class Measured:
     def round(self, seconds: float) -> None:
         """Measure once more."""
         self._try(lambda way: self._round(way, seconds))
+
+    def _spent(self) -> float:
+        return sum(map(cpu_seconds, self.pids))
 
     def _try(self, do: Callable[[Way], object]) -> None:
         """Do something with the way, unless it failed before."""
@@ -60,7 +71,10 @@ class Measured:
         taken = sorted(way.sequential(seconds))
         self.p50.append(statistics.median(taken))
         self.p99.append(taken[int(len(taken) * 0.99)])
-        self.rate.append(way.flood(seconds, self.in_flight))
+        before = self._spent()
+        rate = way.flood(seconds, self.in_flight)
+        self.rate.append(rate)
+        self.cpu.append((self._spent() - before) / (rate * seconds))
         if self.large:
             self.big.append(statistics.median(way.big(seconds / 2)))
 
@@ -71,7 +85,7 @@ class NatsPy:
     def __init__(self, url: str, stack: ExitStack, *options: str) -> None:
         self._answering = stack.enter_context(piped([*NATSPY, "serve", url, *options]))
         with within(BOUND):
-            self._line(self._answering)
+            answered(self._answering)
         self._asking = stack.enter_context(piped([*NATSPY, "ask", url, *options]))
 
     def sequential(self, seconds: float) -> list[float]:
@@ -84,26 +98,42 @@ class NatsPy:
         return self._ask(seconds, in_flight, "echo")[1]
 
     def _ask(self, seconds: float, in_flight: int, subject: str) -> tuple[list[float], float]:
-        wish = {"seconds": seconds, "in_flight": in_flight, "subject": subject}
-        assert self._asking.stdin is not None
-        self._asking.stdin.write(json.dumps(wish).encode() + b"\n")
-        self._asking.stdin.flush()
-        with within(seconds + BOUND):
-            found = json.loads(self._line(self._asking))
+        found = asked(self._asking, seconds=seconds, in_flight=in_flight, subject=subject)
         return found["taken"], found["rate"]
 
-    @staticmethod
-    def _line(process: "subprocess.Popen[bytes]") -> bytes:
-        assert process.stdout is not None
-        if not (line := process.stdout.readline()):
-            raise Failed("nats-py ended")
-        return line
+
+def asked(process: Process, *, seconds: float, **wish: Any) -> Any:
+    """Have a program measure something; return what it found."""
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"seconds": seconds, **wish}).encode() + b"\n")
+    process.stdin.flush()
+    with within(seconds + BOUND):
+        return answered(process)
+
+
+def answered(process: Process) -> Any:
+    """Return the next line of a program, which is JSON."""
+    assert process.stdout is not None
+    if not (line := process.stdout.readline()):
+        raise Failed("it ended")
+    return json.loads(line)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has had so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def piped(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program that ends when its stdin does."""
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+def piped(argv: list[str], log: Path | None = None) -> Iterator[Process]:
+    """Run a program that ends when its stdin does; its stderr goes into a file, if one is named."""
+    with (
+        log.open("wb") if log else nullcontext() as stderr,
+        subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -112,10 +142,14 @@ def piped(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 @contextmanager
 def client(
-    argv: Sequence[str], era: Era, log: Path, env: Mapping[str, str] | None
+    argv: Sequence[str],
+    era: Era,
+    log: Path,
+    env: Mapping[str, str] | None,
+    lines: Lines | None = None,
 ) -> Iterator[Client]:
     """Run a program that speaks MCP on its stdio, and greet it."""
-    opened = Client(argv, era, log, env)
+    opened = Client(argv, era, log, env, lines)
     try:
         opened.greet()
         yield opened

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ import yaml
 from tests.bench import install
 from tests.bench.client import BOUND, Failed
 from tests.running import PROGRAM, environment
+
+Ready = Callable[[], bool]
 
 SERVER = [sys.executable, str(Path(__file__).with_name("server.py"))]
 
@@ -138,9 +140,9 @@ def free_ports(count: int) -> int:
     raise Failed("no free ports")
 
 
-def wait(done: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait(ready: Ready, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + BOUND
-    while not done():
+    while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             raise Failed(f"it does not start: {log.read_text(errors='replace')[-500:]}")
         time.sleep(0.02)

@@ -5,14 +5,16 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.memory import IDLE, TUNNELS, Memory
 from tests.bench.paths import Measured
-from tests.bench.ratios import Found, Ratio
+from tests.bench.ratios import Ratio
 from tests.bench.starting import Started
+from tests.bench.transport import Transport
 from tests.natsd import _program
 
 Row = Sequence[str]
@@ -21,29 +23,28 @@ Row = Sequence[str]
 ABSENT = "-"
 METHOD = """\
 By `make bench`: medians of interleaved rounds, in brackets the least and the most. A call is a
-`tools/call` of `echo` with 200 bytes. Our way is client, `mcpnatsd connect`, nats-server, daemon,
-server; the others' is client, stdio side, HTTP, server side, server. All run on one machine,
-together with the client that makes the calls. Where a target is missed,
-[NOTES.md](NOTES.md) says where the time goes."""
+`tools/call` of `echo` with 200 bytes. All run on one machine, together with the client that makes
+the calls. Where a target is missed, [NOTES.md](NOTES.md) says where the time goes."""
 
 
-def page(
-    found: Found, started: Sequence[Started], kept: Memory, rows: Sequence[Ratio], load: float
-) -> str:
-    head = ["target", "found", "wanted", ""]
-    parts = [
-        "# Measured",
-        METHOD,
-        machine(load),
-        "## Calls",
-        calls(found.every),
-        "## Starts and memory",
-        starts(started),
-        memory(kept),
-        "## Targets",
-        table(head, [row.row() for row in rows]),
-    ]
-    return "\n\n".join(parts)
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What belongs together: how it was measured, the tables, and what was wanted of it."""
+
+    title: str
+    method: str
+    tables: str
+    rows: Sequence[Ratio]
+
+    @property
+    def text(self) -> str:
+        head = ["target", "found", "wanted", ""]
+        targets = table(head, [row.row() for row in self.rows]) if self.rows else "No figures."
+        return "\n\n".join([f"## {self.title}", self.method, self.tables, targets])
+
+
+def page(sections: Sequence[Section], load: float) -> str:
+    return "\n\n".join(["# Measured", METHOD, machine(load), *(one.text for one in sections)])
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:
@@ -72,6 +73,10 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.2f}"
 
 
+def microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f}"
+
+
 def whole(number: float) -> str:
     return f"{number:,.0f}"
 
@@ -91,6 +96,30 @@ def calls_row(one: Measured) -> Row:
     times = [spread(found, milliseconds) for found in (one.p50, one.p99)]
     big = spread(one.big, milliseconds)
     return [one.name, *times, spread(one.rate, whole), str(one.in_flight), big]
+
+
+def translations(measured: Sequence[Measured]) -> str:
+    head = ["way", "p50 ms", "p99 ms", "calls/s", "in flight", "500 KB p50 ms", "CPU µs"]
+    return table(head, [[*calls_row(one), spread(one.cpu, microseconds)] for one in measured])
+
+
+def transports(measured: Sequence[Transport]) -> str:
+    head = ["way", "p50 ms", "p99 ms", "calls/s, 16", "calls/s, 64", "500 KB p50 ms"]
+    head += ["client's CPU µs", "all CPU µs"]
+    return table(head, [transports_row(one) for one in measured])
+
+
+def transports_row(one: Transport) -> Row:
+    if one.failed:
+        return [one.name, f"failed: {one.failed[:60]}", *[ABSENT] * 6]
+    times = [spread(found, milliseconds) for found in (one.p50, one.p99)]
+    rates = [spread(found, whole) for found in (one.few, one.rate)]
+    spent = [spread(found, microseconds) for found in (one.client_cpu, one.cpu)]
+    return [one.name, *times, *rates, spread(one.big, milliseconds), *spent]
+
+
+def starts_and_memory(started: Sequence[Started], kept: Memory) -> str:
+    return f"{starts(started)}\n\n{memory(kept)}"
 
 
 def starts(started: Sequence[Started]) -> str:

@@ -1,11 +1,15 @@
-"""An MCP server that costs next to nothing: both eras, `echo`, and a large result made beforehand.
+"""An MCP server that costs next to nothing: `echo`, and a large result made beforehand.
 
-The lines of the measurement are recognised by their look; whatever else comes is parsed.
+    python server.py [both | modern | legacy]
+
+It speaks both eras unless told otherwise. The lines of the measurement are recognised by their
+look; whatever else comes is parsed.
 """
 
 import json
 import os
 import re
+import sys
 from typing import Any
 
 CHUNK = 1 << 16
@@ -14,10 +18,18 @@ NAMES = ("echo", "big")
 TOOLS = [{"name": name, "description": name, "inputSchema": {"type": "object"}} for name in NAMES]
 INFO = {"name": "bench", "version": "1.0.0"}
 
+ERA = sys.argv[1] if len(sys.argv) > 1 else "both"
+LEGACY = ERA == "legacy"
+CACHED = {"resultType": "complete", "ttlMs": 3600000, "cacheScope": "public"}
+if LEGACY:
+    CACHED = {}
+UNKNOWN = {"both": "", "modern": "initialize", "legacy": "server/discover"}[ERA]
+
 _ID = re.compile(rb'"id": ?(\d+|"[^"]*")')
 _TEXT = re.compile(rb'"text": ?("[^"]*")')
 _HEAD = b'{"jsonrpc":"2.0","id":'
-_CONTENT = b',"result":{"resultType":"complete","content":[{"type":"text","text":'
+_RESULT = b',"result":{' if LEGACY else b',"result":{"resultType":"complete",'
+_CONTENT = _RESULT + b'"content":[{"type":"text","text":'
 _TAIL = b"}]}}\n"
 _BIG = _CONTENT + b'"' + b"x" * BIG_BYTES + b'"' + _TAIL
 
@@ -40,22 +52,30 @@ def other(message: dict[str, Any]) -> bytes:
 
 
 def outcome(message: dict[str, Any]) -> dict[str, Any]:
-    cached = {"resultType": "complete", "ttlMs": 3600000, "cacheScope": "public"}
     match message["method"]:
+        case method if method == UNKNOWN:
+            return refused(method)
         case "server/discover":
             meta = {"io.modelcontextprotocol/serverInfo": INFO}
             found = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
-            return {"result": {**cached, **found, "_meta": meta}}
+            return {"result": {**CACHED, **found, "_meta": meta}}
         case "initialize":
             version = message["params"]["protocolVersion"]
             found = {"protocolVersion": version, "capabilities": {"tools": {}}}
             return {"result": {**found, "serverInfo": INFO}}
         case "tools/list":
-            return {"result": {**cached, "tools": TOOLS}}
+            return {"result": {**CACHED, "tools": TOOLS}}
         case "ping":
             return {"result": {}}
         case method:
-            return {"error": {"code": -32601, "message": f"no method {method}"}}
+            return refused(method)
+
+
+def refused(method: str) -> dict[str, Any]:
+    if method == "initialize":
+        data = {"supported": ["2026-07-28"]}
+        return {"error": {"code": -32022, "message": "this server is modern", "data": data}}
+    return {"error": {"code": -32601, "message": f"no method {method}"}}
 
 
 def main() -> None:

@@ -17,13 +17,19 @@ def check(found: dict[str, Any]) -> None:
     assert found["tools"] == peers.TOOLS
     assert found["echo"] == "grüße 🌍"
     assert found["add"] == "5"
-    assert (found["progressed"], found["progress"]) == ("done", 5)
+    assert (found["progressed"], found["progress"]) == ("done", [1, 2, 3, 4, 5])
     assert "fail" in found["failed"]
+    assert found["refused"] in (0, -32602)
     assert found["resource"] == "hello"
     assert found["prompt"] == "Greet Ann."
-    assert found["big"] == 300_000
+    assert found["big"] == 2_000_000
     assert found["cancelled"]
     assert found["noticed"]
+    assert found["asked"] == ["Who?", "Why?"]
+    assert (found["elicited"], found["sampled"]) == ("Who? Änn", "Why? forty-two")
+    assert found["updated"]
+    assert found["changed"]
+    assert found["grown"]
 
 
 @pytest.mark.parametrize("server", SMALL)

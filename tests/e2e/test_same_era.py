@@ -28,6 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SMALL = ("py1", "py2", "ts1", "ts2")
 DUAL_ERA = ("py2", "ts2")
+LEGACY_ONLY = ("py1", "ts1")
 PUBLISHED = ("everything", "memory", "time", "git")
 
 
@@ -70,7 +71,7 @@ async def findings(
     [
         *((client, "legacy", SMALL) for client in SMALL),
         *((client, "modern", DUAL_ERA) for client in DUAL_ERA),
-        *((client, "auto", SMALL) for client in DUAL_ERA),
+        *((client, "auto", DUAL_ERA) for client in DUAL_ERA),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -79,6 +80,14 @@ async def test_a_client_finds_what_it_finds_without_us(
 ) -> None:
     for name, (bridged, direct) in (await findings(bridge, client, mode, servers)).items():
         assert bridged == direct, f"{client} at {name}, {mode}"
+
+
+@pytest.mark.parametrize("client", DUAL_ERA)
+async def test_a_client_that_probes_finds_every_server_modern(bridge: Running, client: str) -> None:
+    """A legacy server is translated: the client has no reason to fall back to its older era."""
+    for name, (bridged, direct) in (await findings(bridge, client, "auto", LEGACY_ONLY)).items():
+        assert direct["protocol"] == "2025-11-25"
+        assert bridged == direct | {"protocol": peers.MODERN}, f"{client} at {name}"
 
 
 @pytest.mark.parametrize(
@@ -107,23 +116,23 @@ async def test_a_published_server_is_called(
 
 @pytest.mark.parametrize("name", ["thin", "old", "py1"])
 async def test_a_host_may_discover_and_then_initialize_anyway(bridge: Running, name: str) -> None:
-    """Some hosts send both: `server/discover` decides nothing."""
+    """Some hosts send both: `server/discover` decides nothing, and a legacy server is described."""
     async with await shim(bridge.folder, name) as host:
         discovered = await host.answer(host.modern("server/discover"))
         welcome = await host.initialize()
         called = await host.call("echo", era="legacy", text="hi")
 
-    assert ("result" in discovered) == (name == "thin")
+    assert peers.MODERN in discovered["result"]["supportedVersions"]
     assert welcome["result"]["protocolVersion"] == "2025-11-25"
     assert text_of(called) == "hi"
 
 
-async def test_a_modern_host_of_a_legacy_server_is_told_what_it_speaks(bridge: Running) -> None:
+async def test_a_modern_host_of_a_legacy_server_need_not_know(bridge: Running) -> None:
     async with await shim(bridge.folder, "old") as host:
         answered = await host.call("echo", text="hi")
 
-    assert answered["error"]["code"] == -31006
-    assert "2025-11-25" in answered["error"]["data"]["supported"]
+    assert text_of(answered) == "hi"
+    assert answered["result"]["resultType"] == "complete"
 
 
 async def test_a_legacy_client_gets_the_servers_own_bytes(bridge: Running) -> None:

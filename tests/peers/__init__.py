@@ -53,7 +53,10 @@ CLIENTS = {
     "ts2": _script("client_ts2.mjs"),
 }
 
-TOOLS = ["add", "big", "cancelled", "echo", "fail", "progress", "slow"]
+TOOLS = [
+    "add", "ask_model", "ask_user", "big", "cancelled", "echo", "fail", "grow",
+    "progress", "slow", "touch",
+]  # fmt: skip
 """What the four small servers offer, sorted."""
 
 MODERN = "2026-07-28"
@@ -64,12 +67,23 @@ def command_of(name: str, *arguments: str) -> list[str]:
     return [*SERVERS[name], *arguments]
 
 
+def serving_command(sdk: str, name: str, url: str, way: str) -> list[str]:
+    """Return the command that puts a small Python server on NATS by itself: `serve` or `pair`."""
+    python = {"py1": SDK1_PYTHON, "py2": SDK2_PYTHON}[sdk]
+    return [str(python), str(HERE / "serve_py.py"), name, url, way]
+
+
 def client_command(client: str, server: Sequence[str], *options: str) -> list[str]:
     """Return the command of a client that plays its script against a server's command."""
     return [*CLIENTS[client], *options, "--", *server]
 
 
-def findings(line: str) -> dict[str, Any]:
+def said(stderr: bytes | None) -> str:
+    """Return the end of what a client wrote on stderr."""
+    return (stderr or b"").decode("utf-8", "replace")[-4000:]
+
+
+def findings(line: bytes) -> dict[str, Any]:
     """Read the one line that a client prints."""
     found: dict[str, Any] = json.loads(line)
     return found
@@ -81,22 +95,25 @@ def play(client: str, server: Sequence[str], *options: str, bound: float = 60) -
     Args:
         client: One of `CLIENTS`.
         server: The command that the client shall start.
-        options: `--mode legacy|auto|modern`, or `--call TOOL --arguments JSON`.
+        options: `--mode legacy|auto|modern`, or `--call TOOL --arguments JSON`. With `--nats URL`
+            a client by a Python SDK uses our transport, and `server` is a name on the bus.
         bound: Seconds until the client is killed.
 
     Raises:
-        AssertionError: The client failed; the message is what it wrote on stderr.
+        AssertionError: The client failed, or took too long; the message is what it wrote on stderr.
     """
-    done = subprocess.run(
-        client_command(client, server, *options),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=bound,
-        check=False,
-        env=dict(os.environ),
-    )
-    assert done.returncode == 0, f"{client} ended with {done.returncode}:\n{done.stderr[-4000:]}"
+    try:
+        done = subprocess.run(
+            client_command(client, server, *options),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=bound,
+            check=False,
+            env=dict(os.environ),
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"{client} took over {bound} s:\n{said(late.stderr)}") from None
+    assert done.returncode == 0, f"{client} ended with {done.returncode}:\n{said(done.stderr)}"
     return findings(done.stdout)
 
 

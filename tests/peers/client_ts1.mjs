@@ -2,13 +2,26 @@
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ResourceUpdatedNotificationSchema,
+  ToolListChangedNotificationSchema,
+} from '@modelcontextprotocol/sdk/types.js';
 
-import { options, play } from './client_script.mjs';
+import { CAPABILITIES, options, play, Seen } from './client_script.mjs';
 
 const given = options();
 const transport = new StdioClientTransport(given.server);
 let protocol;
 transport.setProtocolVersion = (version) => (protocol = version);
-const client = new Client({ name: 'peer-ts1', version: '1.0.0' });
+const seen = new Seen();
+const client = new Client({ name: 'peer-ts1', version: '1.0.0' }, { capabilities: CAPABILITIES });
+client.setRequestHandler(ElicitRequestSchema, seen.onElicit);
+client.setRequestHandler(CreateMessageRequestSchema, seen.onSample);
+client.setNotificationHandler(ResourceUpdatedNotificationSchema, seen.onUpdated);
+client.setNotificationHandler(ToolListChangedNotificationSchema, seen.onChanged);
+const watch = (uri) => client.subscribeResource({ uri });
+
 await client.connect(transport);
-await play(client, protocol, given);
+await play({ client, protocol, given, seen, watch });

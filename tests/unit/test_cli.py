@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcpnatsd import cli
-from mcpnatsd.daemon import runtime
+from mcpnatsd.config import runtime
 
 NOBODY = "nats://127.0.0.1:1"
 TOO_HEAVY = {"yaml", "jsonschema", "watchfiles", "mcp", "pydantic", "aiohttp", "difflib"}
@@ -146,7 +146,7 @@ def test_the_shim_imports_nothing_it_does_not_need() -> None:
     """Each of these would cost a host's start 10 to 400 ms."""
     code = (
         "import json, sys; from mcpnatsd import cli; "
-        "import mcpnatsd.log, mcpnatsd.verbs.settings, mcpnatsd.frontends.stdio; "
+        "import mcpnatsd.log, mcpnatsd.config.settings, mcpnatsd.frontends.stdio; "
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
@@ -156,5 +156,5 @@ def test_the_shim_imports_nothing_it_does_not_need() -> None:
 
     assert not modules & TOO_HEAVY
     verbs = {name for name in modules if name.startswith("mcpnatsd.verbs.")}
-    assert verbs == {"mcpnatsd.verbs.settings"}
+    assert verbs == set()
     assert "mcpnatsd.config.load" not in modules

@@ -115,10 +115,23 @@ def test_a_pure_module_has_its_test_file(module: Path) -> None:
 
 
 def test_a_name_has_one_address() -> None:
-    """An `__init__.py` that imports would give it a second one."""
+    """An `__init__.py` that imports would give it a second one.
+
+    Programs of other people import from the Python transport: there the short name is the address.
+    """
     filled = [path for path in PACKAGE.rglob("__init__.py") if path.stat().st_size]
 
-    assert filled == []
+    assert filled == [PACKAGE / "transport" / "__init__.py"]
+
+
+def test_what_the_transport_offers_is_all_that_its_room_names() -> None:
+    """Nothing but imports and `__all__`: a definition there would have two addresses."""
+    body = ast.parse(source(Path("transport/__init__.py"))).body
+
+    assert ast.get_docstring(ast.Module(body, []))
+    kinds = [type(node) for node in body[1:]]
+    assert set(kinds[:-1]) == {ast.ImportFrom}
+    assert kinds[-1] is ast.Assign
 
 
 def test_nothing_names_the_machine_it_was_written_on() -> None:

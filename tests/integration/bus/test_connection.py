@@ -75,6 +75,24 @@ async def test_a_queue_group_gets_each_message_once(nats_url: str, prefix: str) 
         assert got == list(range(100))
 
 
+async def test_what_is_on_its_way_when_a_subject_is_left_still_arrives(
+    nats_url: str, prefix: str
+) -> None:
+    async with opened(nats_url) as connection, opened(nats_url) as other:
+        inbox = Inbox()
+        sid = connection.subscribe(prefix, inbox)
+        await connection.flush()
+        other.publish(prefix, b"before")
+        await other.flush()
+        connection.leave(sid)
+        await connection.flush()
+        other.publish(prefix, b"after")
+        await other.flush()
+        await connection.flush()
+
+        assert inbox.bodies == [b"before"]
+
+
 async def test_an_unsubscribed_subject_is_silent(nats_url: str, prefix: str) -> None:
     async with opened(nats_url) as connection:
         gone, kept = Inbox(), Inbox()
@@ -284,6 +302,19 @@ async def test_a_wrong_password_is_forbidden(natsd: NatsServer) -> None:
             pass
     async with opened(natsd.url, user="ann", password="right") as connection:
         assert connection.connected
+
+
+async def test_its_trouble_tells_a_refusal_from_an_absence(natsd: NatsServer) -> None:
+    natsd.reload("authorization { user: ann, password: right }")
+    async with opened(natsd.url, wait=False, user="ann", password="wrong") as connection:
+        await until(lambda: connection.trouble is not None)
+        assert connection.trouble == "NATS refuses us: Authorization Violation"
+        natsd.kill()
+        await until(lambda: connection.trouble == "NATS is away: connection refused")
+        natsd.start()
+        natsd.reload("authorization { user: ann, password: wrong }")
+        await until(lambda: connection.connected)
+        assert connection.trouble is None
 
 
 async def test_a_password_in_the_url_is_used_and_never_shown(

@@ -62,8 +62,11 @@ class Session:
         """Nothing waits here."""
 
 
+LEGACY_ONLY = b'{"jsonrpc":"2.0","id":"-","error":{"code":-32601,"message":"send initialize"}}'
+
+
 class Instance:
-    """The server's side of a test."""
+    """The server's side of a test. It speaks the handshake era only."""
 
     def __init__(self, connection: Connection, prefix: str, answer: bytes = WELCOME) -> None:
         self.connection = connection
@@ -87,6 +90,9 @@ class Instance:
 
     def _listen(self, subject: str, between: int) -> None:
         def receive(subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
+            if subject.endswith(b".server.discover"):
+                self.connection.publish(reply.decode(), LEGACY_ONLY)
+                return
             try:
                 self.tunnels.receive(
                     incoming.read(self._prefix, between, subject, reply, body, block)
@@ -184,6 +190,11 @@ class Raw:
     def frames(self, kind: str) -> list[dict[str, str]]:
         found = map(headers.parse, self.told.headers)
         return [one for one in found if one.get(headers.FRAME) == kind]
+
+
+def listing(id: int) -> bytes:
+    """Return a request that waits for the session. A ping would be answered at once."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}' % id
 
 
 def ping(id: int) -> bytes:
@@ -295,8 +306,8 @@ async def test_what_follows_an_initialize_that_is_refused_is_answered(
         instance = Instance(own, prefix, refusal)
         await own.flush()
         edge.receive_line(INITIALIZE)
-        edge.receive_line(ping(1))
-        edge.receive_line(ping(2))
+        edge.receive_line(listing(1))
+        edge.receive_line(listing(2))
         await until(lambda: len(told.messages) == 3, LATE)
 
         assert [one["id"] for one in told.messages] == [0, 1, 2]
@@ -313,12 +324,12 @@ async def test_an_error_before_the_answer_to_initialize_ends_no_session(
         instance = Instance(own, prefix, refused)
         await own.flush()
         edge.receive_line(INITIALIZE)
-        edge.receive_line(ping(1))
+        edge.receive_line(listing(1))
         await until(lambda: told.messages, LATE)
         instance.session.tunnel.send(WELCOME)
         await until(lambda: len(told.messages) == 2, LATE)
-        edge.receive_line(ping(2))
-        await until(lambda: ping(2) in instance.session.lines, LATE)
+        edge.receive_line(listing(2))
+        await until(lambda: listing(2) in instance.session.lines, LATE)
 
         assert told.codes == {1: -31002, 0: None}
 
@@ -328,7 +339,7 @@ async def test_what_nobody_serves_is_answered_with_all_that_waits(
 ) -> None:
     async with edge_on(connection, prefix) as (edge, told):
         edge.receive_line(INITIALIZE)
-        edge.receive_line(ping(1))
+        edge.receive_line(listing(1))
         await until(lambda: len(told.messages) == 2, LATE)
 
         assert told.codes == {0: -31001, 1: -31001}
@@ -345,7 +356,7 @@ async def test_what_waits_for_nats_behind_an_initialize_fails_with_it(
         now = asyncio.get_running_loop().time
         between = now()
         await until(lambda: now() > between)
-        edge.receive_line(ping(1))
+        edge.receive_line(listing(1))
 
         edge.tick(between + HOLD_FOR)
         await until(lambda: len(told.messages) == 2, LATE)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from mcpnatsd.daemon import runtime
+from mcpnatsd.config import runtime
 
 THIN = Path(__file__).parents[2] / "servers" / "thin.py"
 PROGRAM = [sys.executable, "-m", "mcpnatsd"]

@@ -1,12 +1,14 @@
-"""How many processes the modern side of a server starts at most."""
+"""How many processes the modern side of a server starts at most, for either era."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest_asyncio
+from msgspec import Raw
 
 from mcpnatsd.backends import modern
+from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
 from mcpnatsd.backends.launch import Launcher, Listener
 from mcpnatsd.backends.modern import Modern
@@ -15,9 +17,11 @@ from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.shared import MOST_WAITING
 from mcpnatsd.config.model import EraChoice, Isolation, Limits, ServerConfig
 from mcpnatsd.errors import Busy, McpnatsdError, ProcessDied
-from mcpnatsd.protocol import jsonrpc
+from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.incoming import Asked
 from mcpnatsd.protocol.jsonrpc import Request
+from mcpnatsd.protocol.parked import Seal
+from tests.waiting import until
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}'
 CONCURRENCY = 3
@@ -26,10 +30,15 @@ CONCURRENCY = 3
 class Asker:
     """A caller that only learns of faults."""
 
-    def __init__(self, *, bare: bool = False) -> None:
+    def __init__(self, edge: str = "", *, bare: bool = False) -> None:
         request = jsonrpc.decode(CALL)
         assert isinstance(request, Request)
-        self.asked = Asked(request, jsonrpc.params_of(request.members), "a", bare=bare)
+        params = jsonrpc.params_of(request.members)
+        params[eras.META] = Raw(jsonrpc.encode(eras.our_meta("1")))
+        self.asked = Asked(request, params, "a", bare=bare)
+        self.edge = edge
+        self.user = b""
+        self.base = ""
         self.opened_at = 0.0
         self.error: str | None = None
         self.on_cancel: Callable[[str], None] | None = None
@@ -73,6 +82,11 @@ class Owner:
 
     def list_changed(self, what: str) -> None: ...
 
+    def has_room(self) -> bool:
+        return True
+
+    def forward(self, caller: Caller, instance: str) -> None: ...
+
 
 @pytest_asyncio.fixture
 async def owner() -> AsyncIterator[Owner]:
@@ -86,22 +100,23 @@ async def owner() -> AsyncIterator[Owner]:
 def side(owner: Owner, launcher: Launcher, **settings: Any) -> Modern:
     limits = Limits(concurrency=CONCURRENCY)
     config = ServerConfig(name="one", command=("serve",), limits=limits, **settings)
-    return Modern(config, launcher, Catalogue(config, Recall(None)), owner, "1")
+    seal = Seal("one", b"key")
+    return Modern(config, launcher, Catalogue(config, Recall(None)), owner, "1", seal=seal)
 
 
 async def test_only_so_many_clients_have_a_process_each(owner: Owner) -> None:
     one = side(owner, Stuck(), isolation=Isolation.SESSION)
-    clients = [(f"edge{number}", Asker()) for number in range(modern.MOST_SESSIONS)]
-    for edge, caller in clients:
-        one.receive(caller, edge)
-    late, again = Asker(), Asker()
-    one.receive(late, "late")
-    one.receive(again, "edge0")
+    clients = [Asker(f"edge{number}") for number in range(modern.MOST_SESSIONS)]
+    for caller in clients:
+        one.receive(caller)
+    late, again = Asker("late"), Asker("edge0")
+    one.receive(late)
+    one.receive(again)
 
     assert len(one.shared) == modern.MOST_SESSIONS
     assert isinstance(late.fault, Busy)
     assert again.fault is None
-    assert {caller.fault for _, caller in clients} == {None}
+    assert {caller.fault for caller in clients} == {None}
 
 
 async def test_calls_with_bare_arguments_wait_for_their_turn(owner: Owner) -> None:
@@ -109,13 +124,13 @@ async def test_calls_with_bare_arguments_wait_for_their_turn(owner: Owner) -> No
     one = side(owner, launcher, era=EraChoice.LEGACY)
     callers = [Asker(bare=True) for _ in range(2 * CONCURRENCY)]
     for caller in callers:
-        one.receive(caller, "")
+        one.receive(caller)
     for _ in range(10):
         await asyncio.sleep(0)  # all that can run has run
 
     assert launcher.starts == CONCURRENCY
     launcher.gate.set()
-    await asyncio.gather(*owner.tasks)
+    await until(lambda: all(caller.fault for caller in callers))
     assert launcher.starts == len(callers)
     assert all(isinstance(caller.fault, ProcessDied) for caller in callers)
 
@@ -124,7 +139,7 @@ async def test_more_than_may_wait_are_refused_as_busy(owner: Owner) -> None:
     one = side(owner, Stuck(), era=EraChoice.LEGACY)
     callers = [Asker(bare=True) for _ in range(CONCURRENCY + MOST_WAITING + 2)]
     for caller in callers:
-        one.receive(caller, "")
+        one.receive(caller)
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -40,6 +40,9 @@ class Wire:
     def unsubscribe(self, sub: int) -> None:
         del self._subs[sub]
 
+    def leave(self, sub: int) -> None:
+        """What is on its way arrives all the same."""
+
     def publish(
         self, subject: str, body: bytes, *, reply: str = "", headers: bytes | None = None
     ) -> None:

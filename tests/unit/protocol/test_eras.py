@@ -114,7 +114,9 @@ def test_another_error_says_nothing_of_the_modern_era() -> None:
 
 
 def test_an_initialize_result_may_be_sparse() -> None:
-    assert eras.verdict_of_initialize(response(result={})) == Verdict(legacy=True)
+    assert eras.verdict_of_initialize(response(result={})) == Verdict(
+        legacy=True, initialized=b"{}"
+    )
 
 
 # Two verdicts.

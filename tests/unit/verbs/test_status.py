@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpnatsd.daemon import runtime
+from mcpnatsd.config import runtime
 from mcpnatsd.errors import NoDaemon
 from mcpnatsd.verbs.status import asked, rendered, status
 
@@ -18,7 +18,12 @@ ANSWER = {
     "pid": 7,
     "uptime_seconds": 61.2,
     "config": "/etc/mcpnatsd.yaml",
-    "nats": {"url": "nats://127.0.0.1:4222", "connected": False, "embedded": False},
+    "nats": {
+        "url": "nats://127.0.0.1:4222",
+        "connected": False,
+        "embedded": False,
+        "trouble": "NATS refuses us: no",
+    },
     "servers": [
         {
             "name": "time",
@@ -56,7 +61,7 @@ async def answering(folder: Path, line: bytes) -> AsyncIterator[Path]:
 PAGE = """\
 blue: mcpnatsd 0.1.0, pid 7, up 1 min 1 s
 configuration: /etc/mcpnatsd.yaml
-NATS: nats://127.0.0.1:4222 (away, trying again)
+NATS: nats://127.0.0.1:4222 (NATS refuses us: no; trying again)
 
 SERVER  STATE    ERA            PID  MEMORY  RESTARTS  REQUESTS  ERRORS  IN-FLIGHT  QUEUE
 time    running  modern,legacy  8 9  12 MB   5         30        4       2          1

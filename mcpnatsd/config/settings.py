@@ -1,4 +1,4 @@
-"""How a client verb finds NATS: flags, the environment, a daemon of this machine, the default.
+"""How a client finds NATS: flags, the environment, a daemon of this machine, the default.
 
 The configuration file is never read for this: it may be somebody else's, and reading it is slow.
 """
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mcpnatsd.config import runtime
 from mcpnatsd.config.model import NatsConfig, TlsConfig
-from mcpnatsd.daemon import runtime
 from mcpnatsd.errors import UsageError
 
 VARIABLES: Final = {

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mcpnatsd.config import runtime
 from mcpnatsd.config.model import TlsConfig
-from mcpnatsd.daemon import runtime
-from mcpnatsd.daemon.runtime import Running
+from mcpnatsd.config.runtime import Running
+from mcpnatsd.config.settings import resolve
 from mcpnatsd.errors import UsageError
-from mcpnatsd.verbs.settings import resolve
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpnatsd.daemon import runtime
-from mcpnatsd.daemon.runtime import Running
+from mcpnatsd.config import runtime
+from mcpnatsd.config.runtime import Running
 from mcpnatsd.errors import ConfigError, UsageError
 
 OURS = Running(

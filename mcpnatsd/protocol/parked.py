@@ -1,0 +1,90 @@
+"""The state that a parked call is found again by, sealed so that nobody else can make one."""
+
+import base64
+import hmac
+from typing import Final
+
+import msgspec
+
+from mcpnatsd.errors import Reported
+from mcpnatsd.protocol import frames
+
+INVALID_PARAMS: Final = -32602
+LONGEST: Final = 4096
+"""Characters of a state that is looked at. Ours are far shorter."""
+
+_START: Final = "mcpnatsd.1."
+_PIECES: Final = 5
+
+
+class Ticket(msgspec.Struct, frozen=True, array_like=True):
+    """Which call of which session waits for which answers, for whom, until when."""
+
+    user: str
+    edge: str
+    session: str
+    call: int
+    round: int
+    until: float
+    """By the clock of the instance that sealed it."""
+
+
+def is_ours(state: str) -> bool:
+    """Say whether a state has the form of those that bridges hand out."""
+    return state.startswith(_START)
+
+
+def holder_of(state: str) -> str:
+    """Return the instance that says it sealed a state. Only that one can tell.
+
+    Raises:
+        Reported: It is no state of a bridge.
+    """
+    pieces = state.split(".") if len(state) <= LONGEST else []
+    if len(pieces) != _PIECES or not frames.is_instance(pieces[2]):
+        raise _refused("malformed")
+    return pieces[2]
+
+
+class Seal:
+    """Makes states of one instance, and opens its own only."""
+
+    def __init__(self, instance: str, key: bytes) -> None:
+        self.instance = instance
+        self._key = key
+
+    def close(self, ticket: Ticket) -> str:
+        """Return the `requestState` of a parked call."""
+        text = f"{_START}{self.instance}.{_plain(msgspec.json.encode(ticket))}"
+        return f"{text}.{self._mac(text)}"
+
+    def open(self, state: str, user: str, edge: str, now: float) -> Ticket:
+        """Return what is sealed, for the client that it was given to.
+
+        Raises:
+            Reported: It was made elsewhere or changed, is somebody else's, or too old.
+        """
+        text, _, mac = state.rpartition(".")
+        if not hmac.compare_digest(mac.encode(), self._mac(text).encode()):
+            raise _refused("not sealed here, or changed since")
+        ticket = msgspec.json.decode(_bytes(text.split(".")[3]), type=Ticket)
+        if (ticket.user, ticket.edge) != (user, edge):
+            raise _refused("another client's")
+        if now >= ticket.until:
+            raise _refused("expired; start over")
+        return ticket
+
+    def _mac(self, text: str) -> str:
+        return _plain(hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256"))
+
+
+def _plain(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _refused(why: str) -> Reported:
+    return Reported(INVALID_PARAMS, f"params.requestState is {why}")
