@@ -36,7 +36,7 @@ test: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 judge: $(TESTABLE) peers
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -o addopts='--reruns 1' tests/judge $(JUDGE_ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/judge $(JUDGE_ARGS)
 
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench

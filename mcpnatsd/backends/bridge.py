@@ -71,8 +71,18 @@ class Bridge:
     """One server: started when it is wanted, found by everybody."""
 
     def __init__(
-        self, config: ServerConfig, place: Place, launcher: Launcher, recall: Recall
+        self,
+        config: ServerConfig,
+        place: Place,
+        launcher: Launcher,
+        recall: Recall,
+        *,
+        tunnels: bool = True,
     ) -> None:
+        """Put a server on the bus; without `tunnels`, legacy clients are translated at their edge.
+
+        A server that has one connection for everybody cannot have a second one for tunnels.
+        """
         self.server = config.name
         self.config = config
         self.catalogue = Catalogue(config, recall)
@@ -82,6 +92,7 @@ class Bridge:
         self.legacy_shared: SharedLegacy | None = None
         self._place = place
         self._launcher = launcher
+        self._takes_tunnels = tunnels
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         seal = Seal(place.instance, secrets.token_bytes(32))
@@ -222,7 +233,7 @@ class Bridge:
     def _open_session(self, tunnel: ServedTunnel) -> LegacySession | Member:
         if not self.has_room():
             raise Busy(f"server {self.server!r} has {MOST_SESSIONS} sessions open")
-        if self.catalogue.surely_modern:
+        if self.catalogue.surely_modern or not self._takes_tunnels:
             newest = eras.LEGACY_REVISIONS[0]
             raise eras.mismatch(self.server, self.catalogue.verdict, newest)
         if self.config.isolation is Isolation.SHARED:

@@ -18,7 +18,7 @@ from mcpnatsd.backends.shared import Shared
 from mcpnatsd.backends.translator import DISCOVER_WITHIN, Translator
 from mcpnatsd.backends.translator import Owner as TranslatorOwner
 from mcpnatsd.config.model import EraChoice, Isolation, ServerConfig
-from mcpnatsd.errors import Busy, McpnatsdError
+from mcpnatsd.errors import Busy, McpnatsdError, ProcessDied
 from mcpnatsd.protocol import eras, jsonrpc, to_legacy, tool_rules
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.lifecycle import State
@@ -57,6 +57,9 @@ class Modern:
         self._shared: dict[str, Shared] = {}
         self._discovers: list[Caller] = []
         self._probed = False
+        self._probe_died = False
+        """Whether a process ended upon `server/discover`, before anybody knew what it is."""
+
         self.translator = Translator(config, launcher, catalogue, owner, seal=seal, version=version)
 
     @property
@@ -77,7 +80,7 @@ class Modern:
         if caller.asked.request.method == eras.DISCOVER:
             self._receive_discover(caller, verdict)
         elif self._is_permitted(caller):
-            if verdict.modern is False and self._is_sure:
+            if self._is_translated:
                 self.translator.receive(caller)
             else:
                 self._shared_of(caller.edge).receive(caller)
@@ -99,6 +102,14 @@ class Modern:
         self.translator.tick(now)
 
     @property
+    def _is_translated(self) -> bool:
+        """Whether the server is legacy, as it said; or as it showed when a probe ended it."""
+        verdict = self._catalogue.verdict
+        if verdict.modern is None and verdict.legacy:
+            return self._probe_died
+        return verdict.modern is False and self._is_sure
+
+    @property
     def _is_sure(self) -> bool:
         """Whether a verdict of "legacy" may refuse a request: one of an earlier run may be old."""
         return self._probed or self._config.era is not EraChoice.AUTO
@@ -118,7 +129,7 @@ class Modern:
 
     def _receive_discover(self, caller: Caller, verdict: Verdict) -> None:
         ordinary = _revision_of(caller) in (None, *eras.MODERN_REVISIONS)
-        if verdict.modern is False:
+        if verdict.modern is False or self._is_translated:
             self.translator.discover(caller)
         elif verdict.modern and verdict.discovered and ordinary:
             caller.finish(jsonrpc.result(caller.asked.request.id, Raw(verdict.discovered)))
@@ -211,6 +222,7 @@ class Modern:
 
     def _start_failed(self, failures: int, fault: McpnatsdError) -> None:
         self.settled.set()
+        self._probe_died = isinstance(fault, ProcessDied)
         discovers, self._discovers = self._discovers, []
         for caller in discovers:
             caller.fail(fault)

@@ -36,6 +36,7 @@ _KINDS: Final = {
     "promptsListChanged": ("prompts", "notifications/prompts/list_changed"),
     "resourcesListChanged": ("resources", "notifications/resources/list_changed"),
 }
+_LISTED: Final = {f"{name}/list": kind for kind, (name, _) in _KINDS.items()}
 _TRUE: Final = b"true"
 _INVALID_PARAMS: Final = -32602
 _texts = msgspec.json.Decoder(list[str]).decode
@@ -169,8 +170,9 @@ class Listening:
 
     def fetched(self, method: str) -> None:
         """Note that the client got a list: one of a time without a listen may be stale."""
-        if self._open is None:
-            self._stale |= {kind for kind, (name, _) in _KINDS.items() if method == f"{name}/list"}
+        kind = _LISTED.get(method)
+        if kind is not None and self._open is None:
+            self._stale.add(kind)
 
     def acknowledged(self, note: Notification, now: float) -> tuple[list[Settled], list[bytes]]:
         """Take what the server agreed to; return who is answered, and what the client missed."""

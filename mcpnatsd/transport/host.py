@@ -29,9 +29,14 @@ class Host:
     """Puts one server on the bus, and takes it off."""
 
     def __init__(
-        self, config: ServerConfig, params: NatsServerParameters, launcher: Launcher
+        self,
+        config: ServerConfig,
+        params: NatsServerParameters,
+        launcher: Launcher,
+        *,
+        tunnels: bool = True,
     ) -> None:
-        """Take what is to run.
+        """Take what is to run; without `tunnels`, a legacy client is translated at its edge.
 
         Raises:
             UsageError: It is not clear which NATS is meant.
@@ -39,6 +44,7 @@ class Host:
         self._config = config
         self._params = params
         self._launcher = launcher
+        self._tunnels = tunnels
         self._nats = params.nats()
 
     async def run(self) -> None:
@@ -59,7 +65,7 @@ class Host:
             version=metadata.version("mcpnatsd"),
             finals=Finals(),
         )
-        return Bridge(self._config, place, self._launcher, _NOTHING_KEPT)
+        return Bridge(self._config, place, self._launcher, _NOTHING_KEPT, tunnels=self._tunnels)
 
     async def _serve(self, connection: Connection, bridge: Bridge) -> None:
         service = ServiceResponder(connection)

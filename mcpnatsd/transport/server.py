@@ -52,10 +52,10 @@ async def nats_server(
 ) -> AsyncIterator[tuple[ReadStream, WriteStream]]:
     """Put one connection on the bus; yield the streams that a server is run on.
 
-    A pair of streams is one client to the SDK, and here it stands for all of them. With SDK 2 all
-    speak the modern era to it, and legacy clients are translated. With SDK 1 all share one legacy
-    session that offers no capabilities: nothing can be asked of a client. `serve` has neither
-    limit. Leaving the block drains as `serve` does.
+    A pair of streams is one client to the SDK, and here it stands for all of them: legacy clients
+    are translated at their edge. With SDK 1 that one client is a legacy session without
+    capabilities, so nothing can be asked of anybody. `serve` has no such limits, and it finishes
+    the calls that are open when it is cancelled; here they end with the streams.
 
     Raises:
         UsageError: It is not clear which NATS is meant.
@@ -64,10 +64,11 @@ async def nats_server(
     require_asyncio()
     era = EraChoice.LEGACY if sdk.LINE == 1 else EraChoice.MODERN
     isolation = Isolation.SHARED if sdk.LINE == 1 else Isolation.AUTO
-    config = replace(_config(params, "one connection", era), isolation=isolation)
+    config = _config(replace(params, idle_timeout=0.0), "one connection", era)
+    config = replace(config, isolation=isolation)
     closed = asyncio.Event()
     pair = Pair(on_closed=closed.set)
-    host = Host(config, params, _OneConnection(pair, closed))
+    host = Host(config, params, _OneConnection(pair, closed), tunnels=False)
     hosting = asyncio.create_task(host.run(), name="mcpnatsd server")
     hosting.add_done_callback(lambda _: pair.over())
     watching = asyncio.create_task(_end_with(closed, hosting))

@@ -3,7 +3,12 @@
 import json
 from typing import Any
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from tests.faults import LATE
 from tests.running import META, Shim, server, text_of
+from tests.waiting import until
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 ALL = {"roots": {}, "sampling": {}, "elicitation": {}}
@@ -74,3 +79,49 @@ def request(id: object, params: dict[str, Any]) -> bytes:
     meta = {**META, **params.get("_meta", {})}
     body = {"jsonrpc": "2.0", "id": id, "method": "tools/call"}
     return json.dumps({**body, "params": {**params, "_meta": meta}}).encode()
+
+
+def answers_of(result: dict[str, Any], name: str = "me") -> dict[str, Any]:
+    return {key: reply(wanted, name) for key, wanted in result["inputRequests"].items()}
+
+
+class Raw:
+    """A client on NATS itself: it chooses which instance gets what."""
+
+    def __init__(self, nats: Client, server: str = "asks", edge: str = "e" * 32) -> None:
+        self.nats = nats
+        self.server = server
+        self.edge = edge
+        self.sent = 0
+
+    async def ask(self, params: dict[str, Any], instance: str = "") -> Msg:
+        """Send a call of a tool, to one instance or to any; return its only frame."""
+        tail = f"tools.call.{params['name']}"
+        pinned = f"mcp.ses.{self.server}.{instance}.{'1' * 32}.{tail}"
+        subject = pinned if instance else f"mcp.req.{self.server}.{tail}"
+        headers = {"Mcp-Wire": "1", "Mcp-Call": self.next_call()}
+        return await self.nats.request(subject, request(1, params), timeout=LATE, headers=headers)
+
+    def next_call(self) -> str:
+        self.sent += 1
+        return f"{self.edge}.{self.sent}"
+
+    async def park(self, tool: str, **arguments: Any) -> tuple[dict[str, Any], str]:
+        """Call a tool that asks; return what it asks, and which instance holds the call."""
+        params = {"name": tool, "arguments": arguments, "_meta": ASKING}
+        frame = await self.ask(params)
+        assert frame.headers is not None
+        return json.loads(frame.data)["result"], frame.headers["Mcp-Instance"]
+
+    async def instances(self, many: int) -> set[str]:
+        """Return the ids of the instances, once there are so many."""
+        found: set[str] = set()
+
+        async def gather(msg: Msg) -> None:
+            found.add(json.loads(msg.data)["id"])
+
+        inbox = self.nats.new_inbox()
+        await self.nats.subscribe(inbox, cb=gather)
+        await self.nats.publish(f"$SRV.PING.mcp-{self.server}", b"", reply=inbox)
+        await until(lambda: len(found) == many, LATE)
+        return found

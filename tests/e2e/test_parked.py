@@ -10,60 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.connections import plain
 from tests.e2e.clients import cancel, client, status_of
-from tests.e2e.parking import ASKING, again, asks, park, reply, request, retry, send, through
+from tests.e2e.parking import (
+    ASKING,
+    Raw,
+    again,
+    answers_of,
+    asks,
+    park,
+    request,
+    retry,
+    send,
+    through,
+)
 from tests.faults import LATE, Bus, bus
 from tests.running import Running, daemon, text_of
-from tests.waiting import until
 
-EDGE = "e" * 32
 INFO = "io.modelcontextprotocol/clientInfo"
-
-
-class Raw:
-    """A client on NATS itself: it chooses which instance gets what."""
-
-    def __init__(self, nats: Client, edge: str = EDGE) -> None:
-        self.nats = nats
-        self.edge = edge
-        self.sent = 0
-
-    async def ask(self, params: dict[str, Any], instance: str = "") -> Msg:
-        """Send a call of a tool, to one instance or to any; return its only frame."""
-        tail = f"tools.call.{params['name']}"
-        subject = (
-            f"mcp.ses.asks.{instance}.{'1' * 32}.{tail}" if instance else f"mcp.req.asks.{tail}"
-        )
-        headers = {"Mcp-Wire": "1", "Mcp-Call": self.next_call()}
-        return await self.nats.request(subject, request(1, params), timeout=LATE, headers=headers)
-
-    def next_call(self) -> str:
-        self.sent += 1
-        return f"{self.edge}.{self.sent}"
-
-    async def park(self, tool: str, **arguments: Any) -> tuple[dict[str, Any], str]:
-        """Call a tool that asks; return what it asks, and which instance holds the call."""
-        params = {"name": tool, "arguments": arguments, "_meta": ASKING}
-        frame = await self.ask(params)
-        assert frame.headers is not None
-        return json.loads(frame.data)["result"], frame.headers["Mcp-Instance"]
-
-    async def instances(self, many: int) -> set[str]:
-        """Return the ids of the instances, once there are so many."""
-        found: set[str] = set()
-
-        async def gather(msg: Msg) -> None:
-            found.add(json.loads(msg.data)["id"])
-
-        inbox = self.nats.new_inbox()
-        await self.nats.subscribe(inbox, cb=gather)
-        await self.nats.publish("$SRV.PING.mcp-asks", b"", reply=inbox)
-        await until(lambda: len(found) == many, LATE)
-        return found
 
 
 @asynccontextmanager
@@ -76,10 +42,6 @@ async def two(folder: Path) -> AsyncIterator[tuple[Bus, dict[str, Running]]]:
             daemon(folder / "b", asks(), nats_url=url) as b,
         ):
             yield own, {"a": a, "b": b}
-
-
-def answers_of(result: dict[str, Any], name: str = "me") -> dict[str, Any]:
-    return {key: reply(wanted, name) for key, wanted in result["inputRequests"].items()}
 
 
 def error(frame: Msg) -> dict[str, Any]:
@@ -302,7 +264,7 @@ async def test_a_retry_that_comes_to_another_daemon_is_forwarded(tmp_path: Path)
         result, holder = await one.park("elicit", text="x")
         (other,) = await one.instances(2) - {holder}
         params = again(result, answers_of(result), "elicit", text="x")
-        refused = error(await Raw(nats, "f" * 32).ask(params, other))
+        refused = error(await Raw(nats, edge="f" * 32).ask(params, other))
         assert (refused["code"], "another client" in refused["message"]) == (-32602, True)
         assert text(await one.ask(params, other)) == "x: me on x"
 

@@ -1,5 +1,6 @@
 """The nats-server configurations of WIRE.md, on a real one: who may what, and that it works."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.connections import plain
+from tests.e2e.parking import Raw, again, answers_of
 from tests.natsd import NatsServer
 from tests.running import Shim, daemon, server, shim, text_of, verb
 
@@ -68,3 +71,24 @@ async def test_a_granted_user_finds_the_server(tmp_path: Path) -> None:
     assert (listed.code, shown.code) == (0, 0), (listed, shown)
     assert "github" in listed.out
     assert "echo" in shown.out
+
+
+async def test_hosts_may_forward_what_another_of_them_holds(tmp_path: Path) -> None:
+    as_alice = {"user": "alice", "password": "alice-secret", "inbox_prefix": b"_INBOX_alice"}
+    servers = {"github": server("asks_legacy")}
+    text = example("permissions").replace("tools.call.echo", "tools.call.elicit")
+    text = text.replace('"$SRV.INFO", ', '"$SRV.INFO", "$SRV.PING.mcp-github", ')
+    with NatsServer(tmp_path / "nats", text) as nats:
+        own = {"url": nats.url, **HOST}
+        async with (
+            daemon(tmp_path / "a", servers, nats=own),
+            daemon(tmp_path / "b", servers, nats=own),
+            plain(nats.url, **as_alice) as client,
+        ):
+            alice = Raw(client, "github")
+            result, holder = await alice.park("elicit", text="x")
+            (other,) = await alice.instances(2) - {holder}
+            retried = again(result, answers_of(result), "elicit", text="x")
+
+            answer = json.loads((await alice.ask(retried, other)).data)
+            assert text_of(answer) == "x: me on x"

@@ -82,8 +82,8 @@ class Cell:
 
     @property
     def _late(self) -> int:
-        """How many answers come to a cancelled call: a legacy server of 1.x does answer it."""
-        return int(self.server == "py1" and not is_modern(self.client))
+        """How many answers come to a cancelled call: a server of 1.x does answer, we do not."""
+        return int(self.way == "direct" and self.server == "py1")
 
     def wrong(self, found: dict[str, Any]) -> dict[str, list[str]]:
         """Return what differs from what is expected, by feature."""

@@ -5,6 +5,7 @@ Run by `make`; a second run finds the stamps and does nothing. Named parts only,
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,9 @@ def install_venv(name: str) -> None:
     def build(folder: Path) -> None:
         venv.create(folder, symlinks=True)
         pip = [sys.executable, "-m", "pip", "--python", str(folder)]
-        subprocess.run([*pip, "install", "--quiet", "--no-compile", *VENVS[name]], check=True)
+        quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}  # of what builds us
+        install = [*pip, "install", "--quiet", "--no-compile", *VENVS[name]]
+        subprocess.run(install, env=quiet, check=True)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     ours = project["dependencies"] if "--editable" in VENVS[name] else []

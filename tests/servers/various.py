@@ -1,9 +1,12 @@
 """A modern server with a bit of everything, for sessions over several servers.
 
-    python various.py NAME [plain | silent | broken | refuses | slow]
+    python various.py NAME [plain | silent | broken | refuses | slow | endless | eager | hesitant]
 
 `plain` has tools and nothing else, `silent` never answers a list, `broken` answers lists with
-nonsense, `refuses` answers every request with an error, `slow` lists nothing in its first 13 s.
+nonsense, `refuses` answers every request with an error, `slow` lists nothing in its first 13 s, and
+the lists of `endless` do not end.
+Of a subscription `eager` tells at once that its tools have changed, and `hesitant` acknowledges it
+after a second.
 """
 
 import sys
@@ -30,6 +33,7 @@ TOOLS = [
     thin.tool("change"),
     thin.tool("hub__tool"),
     thin.tool("heard"),
+    thin.tool("hang_up"),
 ]
 PAGE = 4
 listens: dict[object, thin.Message] = {}
@@ -86,7 +90,7 @@ def listed(id: object, method: str, params: thin.Message) -> thin.Message | None
         return None
     if KIND == "broken":
         return thin.result(id, {"tools": "none"})
-    if KIND in ("plain", "slow") and method != "tools/list":
+    if KIND and method != "tools/list":
         return thin.error(id, -32601, f"no method {method}")
     if KIND == "slow" and time.monotonic() < SLOW_UNTIL:
         again: thin.Message = {"id": id, "method": method, "params": params}
@@ -95,6 +99,8 @@ def listed(id: object, method: str, params: thin.Message) -> thin.Message | None
     member, items = LISTS[method]
     start = int(str(params.get("cursor", "0")))
     more = {"nextCursor": str(start + PAGE)} if start + PAGE < len(items) else {}
+    if KIND == "endless":
+        more = {"nextCursor": "0"}
     return thin.result(id, {member: items[start : start + PAGE], **more})
 
 
@@ -109,6 +115,8 @@ def call(id: object, params: thin.Message) -> thin.Message | None:
         return thin.error(id, -32000, "it failed", data={"at": NAME})
     if name == "change":
         change()
+    if name == "hang_up":
+        hang_up()
     said = {"heard": heard, "capabilities": meta["io.modelcontextprotocol/clientCapabilities"]}
     if name in said:
         return thin.text(id, str(said[name]))
@@ -134,6 +142,13 @@ def change() -> None:
             note(id, "notifications/resources/updated", uri=uri)
 
 
+def hang_up() -> None:
+    for id in listens:
+        params = {"requestId": id, "reason": "the server says so"}
+        thin.write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+    listens.clear()
+
+
 def note(id: object, method: str, **params: object) -> None:
     params["_meta"] = {SUBSCRIPTION: id}
     thin.write({"jsonrpc": "2.0", "method": method, "params": params})
@@ -143,6 +158,15 @@ def listen(id: object, params: thin.Message) -> None:
     wanted = params.get("notifications")
     assert isinstance(wanted, dict)
     listens[id] = wanted
+    if KIND == "hesitant":
+        threading.Timer(1.0, acknowledge, (id, wanted)).start()
+    else:
+        acknowledge(id, wanted)
+    if KIND == "eager":
+        note(id, "notifications/tools/list_changed")
+
+
+def acknowledge(id: object, wanted: thin.Message) -> None:
     note(id, "notifications/subscriptions/acknowledged", notifications=wanted)
 
 
@@ -154,6 +178,7 @@ def prompt(id: object, params: thin.Message) -> thin.Message:
 def read(id: object, params: thin.Message) -> thin.Message:
     uri = str(params.get("uri"))
     if KIND or not (uri.startswith(f"{NAME}:") or uri == "shared:x"):
+        heard.append(uri)
         return thin.error(id, -32602, f"{NAME} has no {uri}")
     return thin.result(id, {"contents": [{"uri": uri, "text": NAME}]})
 

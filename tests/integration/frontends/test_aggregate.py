@@ -28,6 +28,7 @@ authorization { users: [
     publish: { deny: ["$SRV.>"] }
     subscribe: { deny: ["mcp.evt.>"] }
   } }
+  { user: carol, password: c, permissions: { subscribe: { deny: ["mcp.evt.>"] } } }
 ] }
 """
 
@@ -139,6 +140,20 @@ async def test_bad_servers_do_not_spoil_the_session(natsd: NatsServer, tmp_path:
         assert await client.names(bound=8) == names, "a server that is silent is waited for once"
 
 
+async def test_a_list_that_does_not_end_is_cut_off(
+    natsd: NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = {"endless": various("endless", "endless"), "good": various("good", "plain")}
+    async with (
+        daemon(tmp_path, servers, nats_url=natsd.url),
+        client_of(natsd.url, None) as client,
+    ):
+        names = await client.names()
+        assert len([name for name in names if name.startswith("endless__")]) == 400
+        assert "good__who" in names
+        assert "a list is too long" in caplog.messages
+
+
 async def test_a_server_that_dies_in_a_call_fails_that_call_only(
     natsd: NatsServer, tmp_path: Path
 ) -> None:
@@ -213,8 +228,8 @@ async def test_the_pages_of_all_servers_are_one_page_in_order(
     async with daemon(tmp_path, two(), nats_url=natsd.url), client_of(natsd.url, None) as client:
         tools = await client.listed()
         names = [one["name"] for one in tools]
-        assert len(names) == len(set(names)) == 24
-        assert [name.partition("__")[0] for name in names] == ["one"] * 12 + ["two"] * 12
+        assert len(names) == len(set(names)) == 26
+        assert [name.partition("__")[0] for name in names] == ["one"] * 13 + ["two"] * 13
         assert names[:2] == ["one__who", "one__under__score"]
         assert tools[0]["title"] == "Who  is it"
         assert tools[0]["description"] == "The who of a test."
@@ -281,6 +296,7 @@ async def test_progress_a_cancel_and_its_silence_pass(natsd: NatsServer, tmp_pat
         client.write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
         assert await tool(client, "one__sleep", seconds=0.6) == "slept"
         assert client.unasked == []
+        assert await tool(client, "one__heard") == "['notifications/cancelled']"
 
 
 async def test_what_a_server_asks_of_the_user_is_answered_to_that_server(
@@ -367,7 +383,9 @@ async def test_a_resource_is_read_where_it_was_listed_or_found(
     natsd: NatsServer, tmp_path: Path
 ) -> None:
     async with daemon(tmp_path, two(), nats_url=natsd.url), client_of(natsd.url, None) as client:
-        assert content(await read(client, "two:never listed")) == "two"
+        for _ in range(2):
+            assert content(await read(client, "two:never listed")) == "two"
+        assert await tool(client, "one__heard") == "['two:never listed']"
         await client.listed("resources")
         await client.listed("resources/templates")
         assert content(await read(client, "two:own")) == "two"
@@ -414,6 +432,19 @@ async def test_a_subscription_is_one_over_all_servers(natsd: NatsServer, tmp_pat
             assert (await client.note(UPDATED))["uri"] == f"{name}:own"
 
 
+async def test_the_acknowledgement_comes_before_what_an_eager_server_tells(
+    natsd: NatsServer, tmp_path: Path
+) -> None:
+    kinds = ("eager", "hesitant")
+    async with (
+        daemon(tmp_path, {kind: various(kind, kind) for kind in kinds}, nats_url=natsd.url),
+        client_of(natsd.url, None) as client,
+    ):
+        client.listen(toolsListChanged=True)
+        methods = [(await client.read())["method"] for _ in range(2)]
+        assert methods == [ACKNOWLEDGED, TOOLS_CHANGED]
+
+
 async def test_a_subscription_that_was_cancelled_is_silent(
     natsd: NatsServer, tmp_path: Path
 ) -> None:
@@ -434,8 +465,9 @@ async def test_a_servers_end_does_not_end_the_subscription_and_its_return_is_tol
     async with daemon(tmp_path, two(), nats_url=natsd.url), client_of(natsd.url, None) as client:
         client.listen(toolsListChanged=True, resourceSubscriptions=["one:own"])
         await client.note(ACKNOWLEDGED)
-        assert error_of(await client.call("one__exit"))[0] == -31004
-        assert (await client.note(UPDATED))["uri"] == "one:own"
+        for end in ("exit", "hang_up"):
+            client.modern("tools/call", name=f"one__{end}", arguments={})
+            assert (await client.note(UPDATED))["uri"] == "one:own"
         client.modern("tools/call", name="two__change", arguments={})
         await client.note(TOOLS_CHANGED)
         assert "notifications/cancelled" not in [note.get("method") for note in client.notes]
@@ -448,12 +480,15 @@ async def test_a_server_that_appears_is_told_and_can_be_used(
         daemon(tmp_path / "a", {"one": various("one")}, nats_url=natsd.url),
         client_of(natsd.url, None) as client,
     ):
-        client.listen(toolsListChanged=True)
+        client.listen(toolsListChanged=True, resourceSubscriptions=["two:own"])
         await client.note(ACKNOWLEDGED)
         async with daemon(tmp_path / "b", {"two": various("two")}, nats_url=natsd.url):
             await client.note(TOOLS_CHANGED)
             assert "two__who" in await client.names()
             assert await tool(client, "two__who") == "two who"
+            async with asyncio.timeout(20):
+                while UPDATED not in [note["method"] for note in client.notes]:
+                    await client.call("two__change")
         await client.note(TOOLS_CHANGED)
         assert "two__who" not in await client.names()
 
@@ -481,6 +516,22 @@ async def test_the_session_outlives_a_restart_of_nats(natsd: NatsServer, tmp_pat
         client.notes.clear()
         client.modern("tools/call", name="two__change", arguments={})
         await client.note(TOOLS_CHANGED)
+
+
+async def test_servers_that_came_unheard_are_told_when_the_connection_is_back(
+    natsd: NatsServer, tmp_path: Path
+) -> None:
+    natsd.write_config(GRANTS)
+    natsd.restart()
+    async with client_of(natsd.url, None, user="carol", password="c") as client:
+        client.listen(toolsListChanged=True)
+        await client.note(ACKNOWLEDGED)
+        async with daemon(tmp_path, two(), nats_url=natsd.url):
+            async with client_of(natsd.url, ["two"]) as other:
+                assert await tool(other, "two__who") == "two who"
+            client.edge._bus.connection._client._transport.abort()  # type: ignore[union-attr]
+            await client.note(TOOLS_CHANGED)
+            assert "two__who" in await client.names()
 
 
 async def test_without_nats_a_list_says_so(natsd: NatsServer) -> None:

@@ -186,3 +186,11 @@ async def test_an_initialize_without_params_that_can_be_read_is_refused(url: str
             assert not client.edge.busy
             client.told.clear()
             assert "result" in await client.initialize()
+
+
+async def test_a_legacy_server_can_be_reached_without_a_tunnel_too(url: str) -> None:
+    async with at(url, "old", tunnels=False) as client:
+        assert "result" in await client.initialize()
+        client.call(1, "echo", text="x")
+
+        assert (await client.answer(1))["result"]["content"][0]["text"] == "x"

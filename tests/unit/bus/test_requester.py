@@ -130,6 +130,29 @@ async def test_only_a_token_is_an_instance_to_come_back_to(
     assert pinned(side.call(requestState="s").subject) == goes_to
 
 
+async def test_a_request_for_one_holder_goes_there_in_the_clients_own_place(side: Side) -> None:
+    wanted = side.call(requestState="s").outgoing
+    own = Client("f" * 32 + ".1")
+    call = side.requester.open("git", wanted, own, holder="i7", prefix="mcp.alice")
+
+    assert call.subject.startswith("mcp.alice.ses.git.i7.")
+    assert side.last.headers["Mcp-Call"].startswith("f" * 32 + ".1.")
+    side.requester.cancel(call)
+    assert side.last.subject == "mcp.alice.cxl.git"
+
+
+async def test_who_holds_a_state_may_come_back_later_than_we_do(side: Side) -> None:
+    """A broker's restart takes everybody off; who is not back yet is not gone."""
+    state = b'{"jsonrpc":"2.0","id":1,"result":{"requestState":"s"}}'
+    side.answer(side.call(), ("Mcp-Instance", "i1"), body=state)
+    side.wire.come_back()
+    call = side.call(requestState="s")
+    call.receive(b"", b"", b"NATS/1.0 503\r\n\r\n")
+
+    assert side.client.faults == []
+    assert call.refused_at is not None
+
+
 async def test_a_state_belongs_to_its_server(side: Side) -> None:
     state = b'{"jsonrpc":"2.0","id":1,"result":{"taskId":"1"}}'
     side.answer(side.call("git"), ("Mcp-Instance", "i1"), body=state)
