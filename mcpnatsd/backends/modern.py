@@ -80,12 +80,16 @@ class Modern:
         if caller.asked.request.method == eras.DISCOVER:
             self._receive_discover(caller, verdict)
         elif self._is_permitted(caller):
-            if self._is_translated:
+            if self._is_translated(verdict):
                 self.translator.receive(caller)
             else:
                 self._shared_of(caller.edge).receive(caller)
 
     def notify(self, line: bytes) -> None:
+        """Pass a notification on that belongs to no exchange; with sessions, nobody knows whose."""
+        if self._is_translated(self._catalogue.verdict):
+            log.debug("notification dropped", extra={"server": self._config.name})
+            return
         for shared in self._shared.values():
             shared.notify(line)
 
@@ -101,10 +105,8 @@ class Modern:
                 caller.fail(self.translator.no_discover())
         self.translator.tick(now)
 
-    @property
-    def _is_translated(self) -> bool:
-        """Whether the server is legacy, as it said; or as it showed when a probe ended it."""
-        verdict = self._catalogue.verdict
+    def _is_translated(self, verdict: Verdict) -> bool:
+        """Say whether the server is legacy, as it said, or showed when a probe ended it."""
         if verdict.modern is None and verdict.legacy:
             return self._probe_died
         return verdict.modern is False and self._is_sure
@@ -129,7 +131,7 @@ class Modern:
 
     def _receive_discover(self, caller: Caller, verdict: Verdict) -> None:
         ordinary = _revision_of(caller) in (None, *eras.MODERN_REVISIONS)
-        if verdict.modern is False or self._is_translated:
+        if verdict.modern is False or self._is_translated(verdict):
             self.translator.discover(caller)
         elif verdict.modern and verdict.discovered and ordinary:
             caller.finish(jsonrpc.result(caller.asked.request.id, Raw(verdict.discovered)))

@@ -23,7 +23,7 @@ from mcpnatsd.backends.translated_client import TranslatedClient
 from mcpnatsd.config.model import Isolation, ServerConfig
 from mcpnatsd.errors import Busy, InstanceLost, McpnatsdError, Outcome, Reported
 from mcpnatsd.protocol import eras, jsonrpc, parked, to_legacy
-from mcpnatsd.protocol.jsonrpc import Response
+from mcpnatsd.protocol.jsonrpc import Members, Response
 from mcpnatsd.protocol.legacy_deliveries import Park
 from mcpnatsd.protocol.parked import Seal, Ticket
 
@@ -105,13 +105,14 @@ class Translator:
     def receive(self, caller: Caller) -> None:
         """Take a request."""
         asked = caller.asked
+        meta = jsonrpc.object_of(asked.params, eras.META)
         try:
-            _check(caller)
+            _check(caller, meta)
         except Reported as fault:
             caller.fail(fault)
             return
         if self._shared or (caller.edge and not asked.bare):
-            client = self._client_of(caller, caller.edge)
+            client = self._client_of(caller, caller.edge, meta)
             client.receive(caller)
             self._forget_empty(client)
         else:
@@ -146,7 +147,8 @@ class Translator:
         if self._catalogue.verdict.initialized:
             self._answer_discover(caller)
             return
-        client = self._client_of(caller, caller.edge or f"discover {next(self._numbers)}")
+        edge = caller.edge or f"discover {next(self._numbers)}"
+        client = self._client_of(caller, edge, meta)
         self._discovers.append((client, caller))
         if client.open() is None:
             self._settle_discovers(client, client.full())
@@ -261,8 +263,7 @@ class Translator:
         text = "the process that this call was parked in ended; start over"
         raise InstanceLost(text)
 
-    def _client_of(self, caller: Caller, edge: str) -> TranslatedClient:
-        meta = jsonrpc.object_of(caller.asked.params, eras.META)
+    def _client_of(self, caller: Caller, edge: str, meta: Members) -> TranslatedClient:
         who = (caller.user.decode("latin-1"), edge)
         key: object = "" if self._shared else (*who, to_legacy.key_of_client(meta))
         client = self._clients.get(key)
@@ -318,14 +319,14 @@ def _who(caller: Caller) -> tuple[str, str]:
     return caller.user.decode("latin-1"), caller.edge
 
 
-def _check(caller: Caller) -> None:
+def _check(caller: Caller, meta: Members) -> None:
     """Check a request that is no retry of ours.
 
     Raises:
         Reported: It is no modern request, or one that nobody can answer here.
     """
     method, params = caller.asked.request.method, caller.asked.params
-    to_legacy.check_envelope(jsonrpc.object_of(params, eras.META))
+    to_legacy.check_envelope(meta)
     to_legacy.check_method(method)
     if to_legacy.STATE in params:
         raise Reported(to_legacy.INVALID_PARAMS, "params.requestState was not given out here")

@@ -169,9 +169,9 @@ class Requester:
 
     def _grace(self, call: Call) -> float:
         """Return for how long after a reconnect nobody there may only mean: not back yet."""
-        if call.server in self._known:
-            return GRACE
-        return FIRST_CONTACT if self._connection.returned else 0.0
+        if not self._connection.returned:
+            return 0.0
+        return GRACE if call.server in self._known else FIRST_CONTACT
 
     def answer_alive(self, call: Call, reply: str) -> None:
         call.phase, call.alive_reply = Phase.SENT, reply

@@ -172,7 +172,7 @@ def completed(method: str, result: Raw) -> Raw:
     """Return a result that says it is one. All bytes of its own stay."""
     raw = bytes(result)
     cached = method in _CACHED
-    if raw[:1] != b"{":
+    if raw[:1] != b"{" or (not cached and raw.startswith(_COMPLETE)):
         return result
     if len(raw) > _SMALL and not any(mark in raw for mark in _MARKS[: 3 if cached else 1]):
         head = _COMPLETE_CACHED if cached else _COMPLETE

@@ -86,6 +86,8 @@ class Host:
             async with asyncio.timeout(self._params.drain_timeout):
                 await bridge.drain()
         except TimeoutError:
+            if not bridge.responder.in_flight and not bridge.open_sessions:
+                return
             facts = {"server": bridge.server, "in_flight": bridge.responder.in_flight}
             log.warning("stopping with work open", extra=facts)
 

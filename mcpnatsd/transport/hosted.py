@@ -24,9 +24,13 @@ class Hosted:
     """One connection to a server object: a pair of streams, and the task that serves it."""
 
     def __init__(
-        self, body: Body, config: ServerConfig, listener: Listener, pair: Pair | None = None
+        self,
+        body: Body | None,
+        config: ServerConfig,
+        listener: Listener,
+        pair: Pair | None = None,
     ) -> None:
-        """Begin to serve, on streams of its own or on those that were handed out already."""
+        """Begin to serve; without a body, whoever has the streams of `pair` does it."""
         loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self.started_at = loop.time()
@@ -37,6 +41,7 @@ class Hosted:
         self._pending_bytes = max(_PENDING_BYTES, 4 * config.limits.line_bytes)
         self._paused = False
         self._stopping = False
+        self._told = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._pair = pair or Pair(on_closed=self._closed)
         self._pair.write.attach(self._say, lambda: self._paused)
@@ -74,6 +79,7 @@ class Hosted:
     async def stop(self) -> Exit:
         """End its input, then cancel it; wait for its end."""
         self._stopping = True
+        self._told.set()
         self._pair.read.end()
         limit = self._config.limits.stop_timeout
         if not (await asyncio.wait([self._task], timeout=limit))[0]:
@@ -88,7 +94,10 @@ class Hosted:
         self._stopping = True
         self._task.cancel()
 
-    async def _serve(self, body: Body) -> None:
+    async def _serve(self, body: Body | None) -> None:
+        if body is None:
+            await self._told.wait()
+            return
         await body(self._pair.read, self._pair.write)
 
     def _say(self, line: bytes) -> None:

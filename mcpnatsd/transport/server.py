@@ -64,11 +64,13 @@ async def nats_server(
     require_asyncio()
     era = EraChoice.LEGACY if sdk.LINE == 1 else EraChoice.MODERN
     isolation = Isolation.SHARED if sdk.LINE == 1 else Isolation.AUTO
-    config = _config(replace(params, idle_timeout=0.0), "one connection", era)
+    # Who would answer is gone with the streams: there is nothing to wait for.
+    params = replace(params, idle_timeout=0.0, drain_timeout=0.0)
+    config = _config(params, "one connection", era)
     config = replace(config, isolation=isolation)
     closed = asyncio.Event()
     pair = Pair(on_closed=closed.set)
-    host = Host(config, params, _OneConnection(pair, closed), tunnels=False)
+    host = Host(config, params, _OneConnection(pair), tunnels=False)
     hosting = asyncio.create_task(host.run(), name="mcpnatsd server")
     hosting.add_done_callback(lambda _: pair.over())
     watching = asyncio.create_task(_end_with(closed, hosting))
@@ -136,16 +138,12 @@ class _Connections:
 class _OneConnection:
     """Starts the one connection whose streams were handed out."""
 
-    def __init__(self, pair: Pair, closed: asyncio.Event) -> None:
+    def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._closed = closed
         self._started = False
 
     async def start(self, config: ServerConfig, listener: Listener) -> Process:
         if self._started:
             raise ProcessDied(f"server {config.name!r} was one connection, and that is over")
         self._started = True
-        return Hosted(self._until_closed, config, listener, self._pair)
-
-    async def _until_closed(self, _read: object, _write: object) -> None:
-        await self._closed.wait()
+        return Hosted(None, config, listener, self._pair)

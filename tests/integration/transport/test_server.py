@@ -330,7 +330,9 @@ async def one_connection(
                 await task
 
 
-async def test_one_connection_stands_for_all_modern_clients(nats_url: str, prefix: str) -> None:
+async def test_one_connection_stands_for_all_modern_clients(
+    nats_url: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     before, server = held(), Object()
     async with (
         one_connection(server, nats_url, prefix),
@@ -340,6 +342,7 @@ async def test_one_connection_stands_for_all_modern_clients(nats_url: str, prefi
         texts = await asyncio.gather(called(one, "echo", text="1"), called(two, "echo", text="2"))
         assert texts == ["1", "2"]
     assert held() == before
+    assert not [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")]
 
 
 async def test_a_legacy_client_of_one_connection_is_translated(nats_url: str, prefix: str) -> None:
