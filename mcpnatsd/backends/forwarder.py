@@ -10,13 +10,7 @@ from mcpnatsd.bus.call import Call
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.requester import Requester
-from mcpnatsd.errors import (
-    InstanceLost,
-    McpnatsdError,
-    Outcome,
-    ProtocolError,
-    RemoteProtocolError,
-)
+from mcpnatsd.errors import McpnatsdError, ProtocolError, RemoteProtocolError
 from mcpnatsd.protocol import eras, headers, jsonrpc, outgoing
 from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.statistics import error_in
@@ -53,9 +47,6 @@ class _Forwarded:
         self._caller.end(b"")
 
     def failed(self, _call: Call, fault: McpnatsdError) -> None:
-        if isinstance(fault, InstanceLost) and fault.outcome is Outcome.NOT_EXECUTED:
-            text = "the instance that this call was parked at is gone; start over"
-            fault = InstanceLost(text)  # what the call did before it was parked, nobody knows
         self._caller.fail(fault)
 
 

@@ -223,10 +223,9 @@ class TranslatedSession:
         """Fail what a message answered that was too large to be read; or all, if unknown."""
         if self.use is None:
             return
-        ours = jsonrpc.id_at_ends(skipped.head, skipped.tail)
-        caller = self.use.lost(ours)
-        for one in self.use.server_gone() if caller is None else [caller]:
-            one.fail(output_too_large(self._config, skipped.size))
+        fault = output_too_large(self._config, skipped.size)
+        for caller in self.use.lost(jsonrpc.id_at_ends(skipped.head, skipped.tail), fault):
+            caller.fail(fault)
         self._desk.freed(self)
 
     def exited(self, exit: Exit) -> None:  # noqa: A002

@@ -15,7 +15,7 @@ from mcpnatsd.errors import (
     RemoteProtocolError,
     TooLarge,
 )
-from mcpnatsd.protocol import headers, jsonrpc
+from mcpnatsd.protocol import headers, jsonrpc, parked
 from mcpnatsd.protocol.frames import Frame
 from mcpnatsd.protocol.outgoing import Outgoing
 from mcpnatsd.protocol.parts import Assembler
@@ -236,6 +236,9 @@ def nobody_serves(server: str) -> NoResponders:
     )
 
 
-def holder_gone(server: str) -> InstanceLost:
-    text = f"the instance of {server!r} that holds this request's state is gone; start over"
-    return InstanceLost(text, outcome=Outcome.NOT_EXECUTED)
+def holder_gone(call: Call) -> InstanceLost:
+    """Return the fault of a request whose state nobody holds any more."""
+    text = f"the instance of {call.server!r} that holds this request's state is gone; start over"
+    # What a parked call did before it was parked, nobody knows.
+    was_parked = b'"' + parked.START.encode() in call.outgoing.line
+    return InstanceLost(text, outcome=Outcome.UNKNOWN if was_parked else Outcome.NOT_EXECUTED)

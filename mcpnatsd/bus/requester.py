@@ -165,7 +165,7 @@ class Requester:
         if now - self._up_at < self._grace(call):
             call.refused_at = now  # whoever serves it may be on the way back
             return
-        self.fail(call, holder_gone(call.server) if call.pinned else nobody_serves(call.server))
+        self.fail(call, holder_gone(call) if call.pinned else nobody_serves(call.server))
 
     def _grace(self, call: Call) -> float:
         """Return for how long after a reconnect nobody there may only mean: not back yet."""

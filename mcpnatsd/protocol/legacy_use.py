@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from mcpnatsd.errors import Reported
+from mcpnatsd.errors import McpnatsdError, Reported
 from mcpnatsd.protocol import eras, jsonrpc, to_legacy
 from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request, Response
 from mcpnatsd.protocol.legacy_asks import Asks, answers_in
@@ -35,6 +35,7 @@ PARKED_FOR: Final = 600.0
 UNASKED_FOR: Final = 5.0
 """Seconds after which what the server asks outside a call is refused, if a request waits."""
 
+_VERSION: Final = Raw(b'"2.0"')
 SET_LEVEL: Final = "logging/setLevel"
 
 
@@ -189,14 +190,19 @@ class LegacyUse(Generic[Caller]):
             case Notification():
                 return self._receive_notification(message)
 
-    def lost(self, ours: Key | None) -> Caller | None:
-        """Forget a request whose answer cannot be read; return who waits for it."""
-        pending = self._pending.pop(ours, None) if isinstance(ours, int) else None
-        if pending is None:
-            return None
+    def lost(self, ours: Key | None, fault: McpnatsdError) -> list[Caller]:
+        """Take an answer that cannot be read; return who is to be told: all, if nobody knows."""
+        pending = self._pending.get(ours) if isinstance(ours, int) else None
+        if pending is None or not isinstance(ours, int):
+            return self.server_gone()
+        if pending.caller is None:
+            line = jsonrpc.fault_body(fault)
+            pending.late = Response(pending.id, {"jsonrpc": _VERSION, "error": Raw(line)})
+            return []
+        del self._pending[ours]
         if ours == self._alone:
             self._alone = None
-        return pending.caller
+        return [pending.caller]
 
     def server_gone(self) -> list[Caller]:
         """Forget everything; return who was waiting."""

@@ -13,7 +13,9 @@ INVALID_PARAMS: Final = -32602
 LONGEST: Final = 4096
 """Characters of a state that is looked at. Ours are far shorter."""
 
-_START: Final = "mcpnatsd.1."
+START: Final = "mcpnatsd.1."
+"""What every state of a bridge begins with."""
+
 _PIECES: Final = 5
 
 
@@ -31,7 +33,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
 
 def is_ours(state: str) -> bool:
     """Say whether a state has the form of those that bridges hand out."""
-    return state.startswith(_START)
+    return state.startswith(START)
 
 
 def holder_of(state: str) -> str:
@@ -55,7 +57,7 @@ class Seal:
 
     def close(self, ticket: Ticket) -> str:
         """Return the `requestState` of a parked call."""
-        text = f"{_START}{self.instance}.{_plain(msgspec.json.encode(ticket))}"
+        text = f"{START}{self.instance}.{_plain(msgspec.json.encode(ticket))}"
         return f"{text}.{self._mac(text)}"
 
     def open(self, state: str, user: str, edge: str, now: float) -> Ticket:

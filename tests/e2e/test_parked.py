@@ -312,6 +312,20 @@ async def test_a_call_whose_daemon_was_killed_is_told_as_unknown(tmp_path: Path)
         assert "start over" in lost["message"]
 
 
+async def test_a_client_whose_daemon_was_killed_is_told_the_same(tmp_path: Path) -> None:
+    async with two(tmp_path) as (own, daemons):
+        one = await own.shim("asks")
+        result = await park(one, "elicit", text="x")
+        folder = await holding(daemons)
+        (dead,) = [each for each in daemons.values() if each.folder == folder]
+        dead.kill()
+        await dead.ended()
+
+        lost = (await one.answer(retry(one, result, "elicit", text="x"), LATE))["error"]
+        assert (lost["code"], lost["data"]["outcome"]) == (-31005, "unknown")
+        assert await through(one, "elicit", text="x") == "x: me on x"
+
+
 @pytest.mark.parametrize("holder", ["mcpnatsd.1.0123456789abcdef.e30.x", "mcpnatsd.1.*.e30.x"])
 async def test_a_state_of_nobody_there_is_refused(tmp_path: Path, holder: str) -> None:
     async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:

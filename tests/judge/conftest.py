@@ -24,10 +24,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if terminalreporter.config.option.collectonly:
         return
     terminalreporter.section("every client with every server")
-    for line in table.lines(dict(found(terminalreporter, "cell"))):
+    verdicts = dict(found(terminalreporter, "cell"))
+    for line in table.lines(verdicts):
         terminalreporter.write_line(line)
     for name, text in dict(found(terminalreporter, "differs")).items():
-        terminalreporter.write_line(f"\n{name}: {text[-800:]}")
+        when = "" if "FAIL" in verdicts[name] else ", the first time"
+        terminalreporter.write_line(f"\n{name}{when}: {text[-800:]}")
     terminalreporter.write_line("")
     for name, text in sorted(dict(found(terminalreporter, "published")).items()):
         terminalreporter.write_line(f"{text.ljust(5)}{name}")

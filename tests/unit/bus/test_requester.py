@@ -145,6 +145,7 @@ async def test_who_holds_a_state_may_come_back_later_than_we_do(side: Side) -> N
     """A broker's restart takes everybody off; who is not back yet is not gone."""
     state = b'{"jsonrpc":"2.0","id":1,"result":{"requestState":"s"}}'
     side.answer(side.call(), ("Mcp-Instance", "i1"), body=state)
+    side.wire.returned = True
     side.wire.come_back()
     call = side.call(requestState="s")
     call.receive(b"", b"", b"NATS/1.0 503\r\n\r\n")

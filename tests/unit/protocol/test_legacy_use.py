@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec import Raw
 
-from mcpnatsd.errors import Reported
+from mcpnatsd.errors import Reported, TooLarge
 from mcpnatsd.protocol import eras, jsonrpc, to_legacy
 from mcpnatsd.protocol.jsonrpc import Members, Request
 from mcpnatsd.protocol.legacy_deliveries import (
@@ -195,6 +195,33 @@ def test_a_call_that_was_never_sent_is_not_cancelled() -> None:
     assert one.takes("tools/call")
 
 
+# Answers that cannot be read.
+
+
+def test_an_answer_that_is_lost_is_told_to_its_caller_alone() -> None:
+    one = use()
+    ours, _ = opened(one, "ann")
+    opened(one, "bob", "tools/list")
+
+    assert one.lost(ours, TooLarge("too large")) == ["ann"]
+    assert one.takes("tools/call")
+    assert one.lost(99, TooLarge("too large")) == ["bob"]
+
+
+def test_an_answer_that_is_lost_meanwhile_is_told_to_the_retry() -> None:
+    one = use()
+    ours, _ = opened(one, "ann")
+    park = parked(asks(one, "s1"))
+    assert one.lost(ours, TooLarge("too large")) == []
+    one.receive(jsonrpc.decode(b'{"jsonrpc":"2.0","method":"notifications/cancelled",'
+                               b'"params":{"requestId":"s1"}}'), 0.0)  # fmt: skip
+
+    (answer,) = resumed(one, "bob", park)
+    assert isinstance(answer, Answer)
+    error = json.loads(answer.response.with_id(answer.id))["error"]
+    assert error["code"] == -31003
+
+
 # Clocks.
 
 
@@ -283,6 +310,7 @@ class Session(RuleBasedStateMachine):
         """Whose exchange waits, by our id."""
 
         self.unsent: set[int] = set()
+        self.calls: set[int] = set()
         self.parks: dict[int, Park[str]] = {}
         self.asked: dict[str, int | None] = {}
         """Which call each open request of the server belongs to."""
@@ -328,6 +356,7 @@ class Session(RuleBasedStateMachine):
         ours, out = self.use.open(who, *request(name="t"), 0.0)
         self.waiting[ours] = who
         self.unsent.add(ours)
+        self.calls.add(ours)
         self.take(out)
 
     @rule()
@@ -350,6 +379,7 @@ class Session(RuleBasedStateMachine):
         if known:
             ours = data.draw(st.sampled_from(known))
             self.take(answers(self.use, ours, str(ours)))
+            assert ours not in self.calls or not self.asked, "the next call would be asked this"
             if ours in self.parks:
                 self.unsent.add(ours)  # it answers once
 
