@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
+from mcpnatsd.backends.aside import TROUBLED_AFTER, Aside
 from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
 from mcpnatsd.backends.forwarder import Forwarder
@@ -38,9 +39,6 @@ from mcpnatsd.protocol.discovery import Description
 from mcpnatsd.protocol.parked import Seal
 
 log = logging.getLogger(__name__)
-
-TROUBLED_AFTER: Final = 3
-"""Failed starts in a row after which the requests are left to other instances, if there are any."""
 
 MOST_SESSIONS: Final = 256
 """Legacy sessions open at a time on one server. More are refused as busy."""
@@ -93,6 +91,13 @@ class Bridge:
         self._place = place
         self._launcher = launcher
         self._takes_tunnels = tunnels
+        self._aside = Aside(
+            self.server,
+            count_others=self._others,
+            leave=self._step_aside,
+            join=self._join,
+            tries_itself=lambda: bool(self.catalogue.verdict.modern),
+        )
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         seal = Seal(place.instance, secrets.token_bytes(32))
@@ -114,7 +119,7 @@ class Bridge:
             on_done=self._record,
         )
 
-        self.responder.blocks.pin(yes=config.isolation is Isolation.SESSION)
+        self._pin()
 
     @property
     def shared(self) -> list[Shared]:
@@ -186,6 +191,9 @@ class Bridge:
     def receive_notification(self, line: bytes) -> None:
         self._modern.notify(line)
 
+    def client_left(self, user: str, client: str) -> None:
+        self._modern.client_left(user, client)
+
     # From the modern side.
 
     def spawn(self, part: Coroutine[None, None, None]) -> None:
@@ -197,8 +205,15 @@ class Bridge:
 
     def modern_ready(self) -> None:
         self.last_fault = None
+        self._aside.started()
         if not self.draining:
-            self.responder.join()
+            self._pin()
+
+    def _pin(self) -> None:
+        """Keep clients here that have a process of their own; another instance has none."""
+        isolation = self.config.isolation
+        translated = self.catalogue.verdict.modern is False and isolation is not Isolation.SHARED
+        self.responder.blocks.pin(yes=isolation is Isolation.SESSION or translated)
 
     def list_changed(self, what: str) -> None:
         self._publish_event(what)
@@ -206,7 +221,7 @@ class Bridge:
     def start_failed(self, failures: int, fault: McpnatsdError) -> None:
         self.last_fault = str(fault)
         if failures >= TROUBLED_AFTER and not self.draining:
-            self.spawn(self._step_aside())
+            self.spawn(self._aside.step())
 
     def has_room(self) -> bool:
         return self.open_sessions < MOST_SESSIONS or self.translator.end_longest_idle()
@@ -214,19 +229,22 @@ class Bridge:
     def forward(self, caller: Caller, instance: str) -> None:
         self._forwarder.forward(caller, instance)
 
-    async def _step_aside(self) -> None:
-        """Leave the requests to other instances while ours cannot be started, if there are any."""
+    async def _others(self) -> int:
+        """Return how many other instances there are that can start the server."""
         place = self._place
         prefix = place.prefix.listening
         found = await survey(place.connection, place.inbox, prefix=prefix, server=self.server)
-        others = [one.id for one in found if one.id != place.instance and one.state != "failing"]
-        if not others:
-            self.responder.join()
-            return
-        log.warning("left to other instances", extra={"server": self.server, "others": len(others)})
-        self.responder.leave()
+        return sum(one.id != place.instance and one.state != "failing" for one in found)
+
+    def _step_aside(self) -> None:
+        if not self.draining:
+            self.responder.leave()
         for shared in self.shared:
             shared.want()
+
+    def _join(self) -> None:
+        if not self.draining:
+            self.responder.join()
 
     # Legacy sessions.
 
@@ -345,6 +363,8 @@ class Bridge:
     def _record(self, served: Served, line: bytes) -> None:
         if not line and served.method != eras.LISTEN:
             return  # cancelled: neither answered nor failed
+        if self._forwarder.has(served):
+            return  # its holder counts it
         seconds = self.responder.now() - served.opened_at
         self.catalogue.statistics.record(served.method, served.asked.name, seconds, served.error)
 

@@ -33,6 +33,10 @@ MOST_PAGES: Final = 100
 """Of `tools/list`: a server that never stops is not asked for ever."""
 
 
+_ALL: Final = ("", "")
+"""Whose process it is that all clients share."""
+
+
 class Modern:
     """Modern requests of one server."""
 
@@ -54,7 +58,9 @@ class Modern:
         self._catalogue = catalogue
         self._owner = owner
         self._version = version
-        self._shared: dict[str, Shared] = {}
+        self._shared: dict[tuple[str, str], Shared] = {}
+        """By user and client, where each client has its own."""
+
         self._discovers: list[Caller] = []
         self._probed = False
         self._probe_died = False
@@ -75,15 +81,14 @@ class Modern:
 
     def _receive(self, caller: Caller) -> None:
         verdict = self._catalogue.verdict
-        if to_legacy.STATE in caller.asked.params and self.translator.takes(caller):
+        if not self._is_permitted(caller) or self._is_resumed(caller, verdict):
             return
         if caller.asked.request.method == eras.DISCOVER:
             self._receive_discover(caller, verdict)
-        elif self._is_permitted(caller):
-            if self._is_translated(verdict):
-                self.translator.receive(caller)
-            else:
-                self._shared_of(caller.edge).receive(caller)
+        elif self._is_translated(verdict):
+            self.translator.receive(caller)
+        else:
+            self._shared_of(caller).receive(caller)
 
     def notify(self, line: bytes) -> None:
         """Pass a notification on that belongs to no exchange; with sessions, nobody knows whose."""
@@ -93,9 +98,16 @@ class Modern:
         for shared in self._shared.values():
             shared.notify(line)
 
+    def client_left(self, user: str, client: str) -> None:
+        """End the processes that only this client used."""
+        self.translator.client_left(user, client)
+        own = self._shared.get((user, client)) if client else None
+        if own is not None:
+            own.leave()
+
     def want(self) -> None:
         """Have a process started, whoever it is for."""
-        self._shared_of("").want()
+        self._shared_for(_ALL).want()
 
     def tick(self, now: float) -> None:
         """Answer who asked what the server is and has waited long enough."""
@@ -104,6 +116,14 @@ class Modern:
                 self._discovers.remove(caller)
                 caller.fail(self.translator.no_discover())
         self.translator.tick(now)
+
+    def _is_resumed(self, caller: Caller, verdict: Verdict) -> bool:
+        """Say whether a request is the retry of a parked call, which is then seen to.
+
+        A modern server's own state may look like ours: it can be a bridge itself.
+        """
+        retried = to_legacy.STATE in caller.asked.params and not verdict.modern
+        return retried and self.translator.takes(caller)
 
     def _is_translated(self, verdict: Verdict) -> bool:
         """Say whether the server is legacy, as it said, or showed when a probe ended it."""
@@ -136,26 +156,30 @@ class Modern:
         elif verdict.modern and verdict.discovered and ordinary:
             caller.finish(jsonrpc.result(caller.asked.request.id, Raw(verdict.discovered)))
         elif verdict.modern:
-            self._shared_of(caller.edge).receive(caller)
+            self._shared_of(caller).receive(caller)
         else:
-            shared = self._shared_of(caller.edge)
+            shared = self._shared_of(caller)
             self._discovers.append(caller)
             shared.want()
 
     # Processes.
 
-    def _shared_of(self, edge: str) -> Shared:
+    def _shared_of(self, caller: Caller) -> Shared:
         """Return the process for a client: one for all, or with `isolation: session` its own.
 
         Raises:
             Busy: As many clients as may have one have one.
         """
-        own = edge if self._config.isolation is Isolation.SESSION else ""
+        if self._config.isolation is not Isolation.SESSION or not caller.edge:
+            return self._shared_for(_ALL)
+        return self._shared_for((caller.user.decode("latin-1"), caller.edge))
+
+    def _shared_for(self, own: tuple[str, str]) -> Shared:
         shared = self._shared.get(own)
         if shared is None:
-            if own and len(self._shared) >= MOST_SESSIONS:
+            if own != _ALL and len(self._shared) >= MOST_SESSIONS:
                 raise Busy(f"{MOST_SESSIONS} clients have a process of {self._config.name!r} each")
-            shared = self._shared[own] = self._make(many_clients=not own)
+            shared = self._shared[own] = self._make(many_clients=own == _ALL)
             self._owner.spawn(self._run(own, shared))
         return shared
 
@@ -172,10 +196,10 @@ class Modern:
             on_failed=self._start_failed,
         )
 
-    async def _run(self, own: str, shared: Shared) -> None:
+    async def _run(self, own: tuple[str, str], shared: Shared) -> None:
         """Run a process; one that belongs to a single client is forgotten when it ends."""
         try:
-            await (shared.run_once() if own else shared.run())
+            await (shared.run() if own == _ALL else shared.run_once())
         finally:
             self._shared.pop(own, None)
 
@@ -186,7 +210,7 @@ class Modern:
         usable = bool(self._catalogue.verdict.modern)
         discovers, self._discovers = self._discovers, []
         for caller in discovers:
-            self._receive_discover(caller, self._catalogue.verdict)
+            self.receive(caller)
         if not usable:
             self.settled.set()
             for shared in self._shared.values():

@@ -79,6 +79,7 @@ class Shared:
         self._ended = asyncio.Event()
         self._used_at = self._line_at = self._now()
         self._suspect = False
+        self._left = False
         self.last_fault: McpnatsdError | None = None
 
     @property
@@ -113,6 +114,10 @@ class Shared:
             caller.on_cancel = partial(self._leave_queue, caller)
             self._waiting.append(caller)
             self._wanted.set()
+
+    def leave(self) -> None:
+        """Learn that the one client of this process is gone: it ends as soon as it is idle."""
+        self._left = True
 
     def request(self, method: str, **params: object) -> OwnRequest:
         """Send a request of our own, past the queue."""
@@ -283,7 +288,8 @@ class Shared:
 
     def _is_idle_for_long(self) -> bool:
         limit = self._config.limits.idle_timeout
-        return bool(limit) and self.idle and self._now() - self._used_at >= limit
+        long = bool(limit) and self._now() - self._used_at >= limit
+        return self.idle and (long or self._left)
 
     async def _stop(self, fault: McpnatsdError | None) -> None:
         """End the process as MCP says, and everyone who still waits for it."""

@@ -170,6 +170,14 @@ class Translator:
                 for session in list(client.sessions):
                     session.end(fault)
 
+    def client_left(self, user: str, edge: str) -> None:
+        """End the sessions of a client that is gone, and what it left parked."""
+        fault = InstanceLost("the client of this session left", outcome=Outcome.UNKNOWN)
+        for client in list(self._clients.values()):
+            if edge and client.who == (user, edge):
+                for session in list(client.sessions):
+                    session.end(fault)
+
     def end_longest_idle(self) -> bool:
         """Make room for one more session, at the cost of the client that needs its own least."""
         idle = [client for client in self._clients.values() if client.idle and client.sessions]

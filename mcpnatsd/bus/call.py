@@ -242,3 +242,11 @@ def holder_gone(call: Call) -> InstanceLost:
     # What a parked call did before it was parked, nobody knows.
     was_parked = b'"' + parked.START.encode() in call.outgoing.line
     return InstanceLost(text, outcome=Outcome.UNKNOWN if was_parked else Outcome.NOT_EXECUTED)
+
+
+def runner_gone(server: str) -> InstanceLost:
+    text = (
+        f"the instance of {server!r} that ran this call is gone or out of reach; "
+        "whether it ran is unknown"
+    )
+    return InstanceLost(text, outcome=Outcome.UNKNOWN)

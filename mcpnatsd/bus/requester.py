@@ -11,7 +11,8 @@ import secrets
 
 import msgspec
 
-from mcpnatsd.bus.call import Call, Owner, Phase, holder_gone, nobody_serves
+from mcpnatsd.bus.call import Call, Owner, Phase, holder_gone, nobody_serves, runner_gone
+from mcpnatsd.bus.clients import Clients
 from mcpnatsd.bus.clock import guarded, tick_every
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
@@ -21,7 +22,6 @@ from mcpnatsd.errors import (
     Forbidden,
     InstanceLost,
     McpnatsdError,
-    Outcome,
     RemoteProtocolError,
     TooLarge,
 )
@@ -58,14 +58,13 @@ class Requester:
         self._now = asyncio.get_running_loop().time
         self._connection = connection
         self._opened = 0
-        self._calls: set[Call] = set()
+        self._calls: dict[Call, None] = {}  # in order, for what NATS was not there for
         self._affinity = Affinity()
         self._may_answer = True
         """Whether NATS lets this user answer keep-alives."""
 
         self._known: set[str] = set()
-        self._pins: dict[tuple[str, str], str] = {}
-        """Instances that hold a process of a client's own (`isolation: session`)."""
+        self.clients = Clients()
 
         self._up_at = self._now() if connection.up else -GRACE
         self._down_at = self._now()
@@ -82,7 +81,8 @@ class Requester:
         """Send a request, or hold it until NATS is there; its owner hears of all that follows."""
         call = Call(self, server, outgoing, owner, self._now())
         call.holder, call.prefix = holder, prefix or self.prefix
-        self._calls.add(call)
+        self._calls[call] = None
+        self.clients.asked(owner.edge, server)
         if self.inbox.denied:
             asyncio.get_running_loop().call_soon(self.fail, call, self.inbox.fault())
         elif self._connection.connected:
@@ -98,16 +98,20 @@ class Requester:
         if told and self._connection.connected:
             self._publish_cancel(call, reason)
 
-    def forget(self, edge: str) -> None:
-        """Forget which instances hold processes of a client that left."""
-        for key in [key for key in self._pins if key[0] == edge]:
-            del self._pins[key]
+    def leave(self, edge: str) -> None:
+        """Say that a client left: nobody need keep a process for it any longer."""
+        body = msgspec.json.encode({"client": edge})
+        block = headers.encode([(headers.FRAME, Frame.LEFT)])
+        for server in self.clients.forget(edge):
+            self._publish(subjects.cancel(self.prefix, server), body, "", block)
 
     def stop(self) -> None:
         """Cancel what is open."""
         self._unwatch()
         for call in list(self._calls):
             self.cancel(call, "the caller is stopping")
+        for client in self.clients.names():
+            self.leave(client)
 
     async def run(self) -> None:
         """Keep the clocks until cancelled."""
@@ -131,10 +135,7 @@ class Requester:
 
     def finish(self, call: Call, line: bytes, *, pin: bool) -> None:
         call.pinned = call.instance if pin and frames.is_instance(call.instance) else None
-        if call.pinned is not None:
-            self._pins[call.owner.edge, call.server] = call.pinned
-        elif self._pins:
-            self._pins.pop((call.owner.edge, call.server), None)
+        self.clients.answered(call.owner.edge, call.server, call.pinned)
         state = affinity_of_result(line)
         if state is not None and frames.is_instance(call.instance):
             self._affinity.remember(call.server, state, call.instance)
@@ -157,9 +158,9 @@ class Requester:
         if status != headers.NO_RESPONDERS or call.seq or call.phase is not Phase.SENT:
             return
         now = self._now()
-        if call.pinned and call.outgoing.affinity is None:
+        if call.pinned and not call.holder and call.outgoing.affinity is None:
             call.pinned = None
-            self._pins.pop((call.owner.edge, call.server), None)
+            self.clients.answered(call.owner.edge, call.server, None)
             self._send(call)
             return
         if now - self._up_at < self._grace(call):
@@ -272,8 +273,8 @@ class Requester:
             call.pinned = call.holder
         elif outgoing.affinity is not None:
             call.pinned = self._affinity.instance_of(server, outgoing.affinity)
-        elif self._pins:
-            call.pinned = self._pins.get((call.owner.edge, server))
+        else:
+            call.pinned = self.clients.holder(call.owner.edge, server)
         if call.pinned:
             token = secrets.token_hex(16)
             return subjects.pinned(call.prefix, server, call.pinned, token, outgoing.tail)
@@ -290,11 +291,13 @@ class Requester:
 
     def _tell_instances(self, call: Call, frame: Frame, body: bytes, reply: str) -> None:
         block = headers.encode([(headers.FRAME, frame), (headers.CALL, call.token)])
-        subject = subjects.cancel(call.prefix, call.server)
+        self._publish(subjects.cancel(call.prefix, call.server), body, reply, block)
+
+    def _publish(self, subject: str, body: bytes, reply: str, block: bytes) -> None:
         try:
             self._connection.publish(subject, body, reply=reply, headers=block)
         except BrokerAway:
-            log.debug("not told: NATS is away", extra={"call": call.token})
+            log.debug("not told: NATS is away", extra={"subject": subject})
 
     # Clocks.
 
@@ -376,11 +379,7 @@ class Requester:
             call.seq = 0
             self._send(call)
             return
-        text = (
-            f"the instance of {call.server!r} that ran this call is gone or out of reach; "
-            "whether it ran is unknown"
-        )
-        self.fail(call, InstanceLost(text, outcome=Outcome.UNKNOWN))
+        self.fail(call, runner_gone(call.server))
 
     def _on_denied(self, kind: str, subject: str) -> None:
         for call in list(self._calls):
@@ -394,6 +393,6 @@ class Requester:
 
     def _end(self, call: Call) -> None:
         call.phase = Phase.ENDED
-        self._calls.discard(call)
+        self._calls.pop(call, None)
         for reply in call.replies:
             self.inbox.close(reply)

@@ -245,6 +245,10 @@ class Responder:
             body = jsonrpc.split(message.body)
         except McpnatsdError:
             return
+        if message.frame == Frame.LEFT:
+            client = jsonrpc.text_of(body, "client") or ""
+            self._backend.client_left(message.user.decode("latin-1"), client)
+            return
         call, reason = jsonrpc.text_of(body, "call"), jsonrpc.text_of(body, "reason") or ""
         if call is None or len(call) > headers.LONGEST_CALL:
             return

@@ -197,5 +197,8 @@ class Backend(Protocol):
     def receive_notification(self, line: bytes) -> None:
         """Take a notification that belongs to no exchange."""
 
+    def client_left(self, user: str, client: str) -> None:
+        """Learn that a client is gone; what is kept for it alone can go."""
+
     def tool_names(self) -> tuple[str, ...]:
         """Return the tools known by now, allowed ones only."""

@@ -86,9 +86,9 @@ class Aggregate:
         if isinstance(call, Asked) and self._open.end(call) and call.part is not None:
             self._bus.requester.cancel(call.part, reason)
 
-    def forget(self, edge: str) -> None:
-        """Forget what is known of a client that left."""
-        self._bus.requester.forget(edge)
+    def leave(self, edge: str) -> None:
+        """Say that a client left."""
+        self._bus.requester.leave(edge)
 
     def tell(self, method: str, line: bytes) -> None:
         """Pass a notification of an extension to every server: nothing says whom it is for."""

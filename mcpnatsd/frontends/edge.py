@@ -104,8 +104,8 @@ class Edge:
         for call in list(self._calls.values()):
             self._bus.requester.cancel(call, "the client is gone")
         self._calls.clear()
-        self._bus.requester.forget(self.edge)
         self._session.gone()
+        self._bus.requester.leave(self.edge)
 
     def tick(self, now: float) -> None:
         self._session.tick(now)

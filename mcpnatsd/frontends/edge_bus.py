@@ -17,8 +17,8 @@ class Opener(Protocol):
     def cancel(self, call: Call, reason: str = "", /) -> None:
         """Give a call up: its owner hears no more of it, whoever runs it is told."""
 
-    def forget(self, edge: str, /) -> None:
-        """Forget what is known of a client that left."""
+    def leave(self, edge: str, /) -> None:
+        """Say that a client left: nobody need keep a process for it any longer."""
 
 
 class EdgeBus(Protocol):

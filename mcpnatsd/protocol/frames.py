@@ -45,6 +45,7 @@ class Frame(StrEnum):
     END = "end"  # a subscription is over, without a response
     CANCEL = "cancel"
     ASK = "ask"
+    LEFT = "left"  # a client is gone: what is kept for it alone can go
     OPENED = "opened"  # a tunnel's instance is known
     ACK = "ack"
     RESUME = "resume"

@@ -45,13 +45,17 @@ async def info(settings: ClientSettings, server: str, *, as_json: bool) -> int:
 
 def described(server: str, found: list[Instance], client: Client) -> Result:
     """Return what is known without the lists."""
-    listed = summary(Listed(server, found))
+    servers = Listed(server, found)
+    listed = summary(servers)
+    eras = servers.eras or [str(client.era)]
+    # One of another era was translated for us: what we speak with it says nothing of it.
+    own = str(client.era) in eras
     return {
         "name": server,
         "serverInfo": client.server_info,
-        "era": str(client.era),
-        "eras": listed["eras"] or [str(client.era)],
-        "revisions": client.revisions,
+        "era": str(client.era) if own else eras[0],
+        "eras": eras,
+        "revisions": client.revisions if own else servers.revisions or client.revisions,
         "instructions": client.instructions,
         "capabilities": client.capabilities,
         "instances": listed["instances"],

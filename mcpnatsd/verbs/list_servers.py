@@ -25,6 +25,10 @@ class Listed:
         return sorted({era for one in self.instances for era in one.eras}, reverse=True)
 
     @property
+    def revisions(self) -> list[str]:
+        return sorted({one for instance in self.instances for one in instance.revisions})[::-1]
+
+    @property
     def tools(self) -> int | None:
         """The most that an instance knows of; None while none knows."""
         return max((one.tools for one in self.instances if one.tools is not None), default=None)

@@ -162,16 +162,29 @@ async def test_a_state_belongs_to_its_server(side: Side) -> None:
     assert pinned(side.call("time", "tasks/get", taskId="1").subject) is None
 
 
-async def test_a_client_that_left_is_forgotten(side: Side) -> None:
+async def test_a_client_that_left_is_forgotten_and_its_servers_are_told(side: Side) -> None:
     other = Client("f" * 32)
     for client in (side.client, other):
         call = side.call(client=client)
         side.answer(call, ("Mcp-Instance", "i1"), ("Mcp-Pin", "1"), body=FINAL)
 
-    side.requester.forget(side.client.edge)
+    side.requester.leave(side.client.edge)
 
+    assert side.last.headers == {"Mcp-Frame": "left"}
+    assert side.last.subject == "mcp.cxl.git"
+    assert json.loads(side.last.body) == {"client": side.client.edge}
     assert pinned(side.call().subject) is None
     assert pinned(side.call(client=other).subject) == "i1"
+
+
+async def test_whoever_stops_says_that_its_clients_left(side: Side) -> None:
+    for server in ("git", "time"):
+        side.answer(side.call(server), body=FINAL)
+
+    side.requester.stop()
+
+    told = {one.subject for one in side.wire.sent if one.headers.get("Mcp-Frame") == "left"}
+    assert told == {"mcp.cxl.git", "mcp.cxl.time"}
 
 
 async def test_reply_subjects_before_the_one_in_use_are_closed(side: Side) -> None:
