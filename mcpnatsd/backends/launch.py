@@ -24,7 +24,19 @@ class Listener(Protocol):
         """Learn that it ended. Called once, after its last line."""
 
 
-class Launcher:
+class Launcher(Protocol):
+    """Where a bridge gets its server from."""
+
+    async def start(self, config: ServerConfig, listener: Listener) -> Process:
+        """Start the server.
+
+        Raises:
+            ProcessDied: It cannot be started.
+        """
+        ...
+
+
+class ProcessLauncher:
     """Starts processes under one reaper, so that none outlives the daemon."""
 
     def __init__(self, reaper: Reaper) -> None:

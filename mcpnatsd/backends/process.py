@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from mcpnatsd.backends.memory import rss_bytes
 from mcpnatsd.backends.pipes import Pipes
@@ -55,10 +55,15 @@ class Exit:
     oversize: bool
     """It wrote lines over the limit."""
 
+    reason: str | None = None
+    """How it ended, where it was no process of its own."""
+
     def sentence(self) -> str:
         """Say how it ended, as the end of a sentence that begins with the server's name."""
         how = "was lost with its reaper"
-        if self.signal is not None:
+        if self.reason is not None:
+            how = self.reason
+        elif self.signal is not None:
             how = f"was ended by {self.signal}"
         elif self.status is not None:
             how = f"exited with status {self.status}"
@@ -66,7 +71,52 @@ class Exit:
         return f'{how}; its last words: "{words}"' if words else how
 
 
-class Process:
+class Process(Protocol):
+    """A running server, as whoever speaks to it sees it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def noise_lines(self) -> int: ...
+    @property
+    def oversize_lines(self) -> int: ...
+    @property
+    def stderr_lines(self) -> int: ...
+    @property
+    def stderr_tail(self) -> tuple[str, ...]: ...
+    @property
+    def unwritten_bytes(self) -> int:
+        """What it has not taken from us yet."""
+
+    def rss_bytes(self) -> int | None:
+        """Return the memory of it and its descendants. None: gone, or nobody can tell."""
+
+    def write(self, line: bytes) -> None:
+        r"""Send a line, given without its `\n`.
+
+        Raises:
+            Busy: It does not read, and as much waits for it as may.
+            ProcessDied: It ended, or is being stopped.
+        """
+
+    def pause(self) -> None:
+        """Have what it says wait."""
+
+    def resume(self) -> None: ...
+
+    async def stop(self) -> Exit:
+        """End it gently, rougher where that does not help; wait for its end.
+
+        Cancelling this stops the waiting only. A second call waits for the same end.
+        """
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class SpawnedProcess:
     """A server process from its start to its end. Made by `Reaper.spawn`."""
 
     def __init__(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mcpnatsd.backends.pipes import open_pipes
-from mcpnatsd.backends.process import Exit, Process, Spec
+from mcpnatsd.backends.process import Exit, SpawnedProcess, Spec
 from mcpnatsd.backends.reaper_link import Order, ReaperLink
 from mcpnatsd.errors import ProcessDied
 from mcpnatsd.protocol.lines import Oversize
@@ -50,7 +50,7 @@ class Reaper:
         on_line: Callable[[bytes], None],
         on_exit: Callable[[Exit], None],
         on_oversize: Callable[[Oversize], None] = lambda _skipped: None,
-    ) -> Process:
+    ) -> SpawnedProcess:
         r"""Start a server.
 
         `on_line` gets each line of its stdout that may be a message, without its `\n`; `on_exit`
@@ -65,7 +65,9 @@ class Reaper:
             pipes = open_pipes()
         except OSError as error:
             raise ProcessDied(f"cannot start {spec.name}: {error.strerror}") from None
-        process = Process(spec, pipes, on_line=on_line, on_exit=on_exit, on_oversize=on_oversize)
+        process = SpawnedProcess(
+            spec, pipes, on_line=on_line, on_exit=on_exit, on_oversize=on_oversize
+        )
         try:
             link, order = self._prepared(spec, pipes.theirs)
             number, started = link.spawn(order, process.exited)

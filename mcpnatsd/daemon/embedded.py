@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from mcpnatsd.backends.process import Exit, Process, Spec
+from mcpnatsd.backends.process import Exit, SpawnedProcess, Spec
 from mcpnatsd.backends.reaper import Reaper
 from mcpnatsd.config.model import EmbeddedConfig
 from mcpnatsd.errors import ConfigError, ProcessDied
@@ -39,7 +39,7 @@ class EmbeddedNats:
         self._reaper = reaper
         self._binary = find_nats_server()
         self._port = config.port
-        self._process: Process | None = None
+        self._process: SpawnedProcess | None = None
         self._exited = asyncio.Event()
 
     async def start(self) -> None:

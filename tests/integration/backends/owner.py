@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mcpnatsd.backends.process import Exit, Process, Spec
+from mcpnatsd.backends.process import Exit, SpawnedProcess, Spec
 from mcpnatsd.backends.reaper import Reaper
 from mcpnatsd.protocol.lines import Oversize
 from tests.waiting import until
@@ -31,7 +31,7 @@ def spec_of(server: str, *args: str, **changes: object) -> Spec:
 class Owner:
     """One server process, and all that was heard of it."""
 
-    process: Process
+    process: SpawnedProcess
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -39,7 +39,7 @@ class Owner:
         self.exits: list[Exit] = []
         self.oversize: list[int] = []
 
-    async def start(self, reaper: Reaper, spec: Spec) -> Process:
+    async def start(self, reaper: Reaper, spec: Spec) -> SpawnedProcess:
         self.process = await reaper.spawn(
             spec, on_line=self._on_line, on_exit=self._on_exit, on_oversize=self._on_oversize
         )
