@@ -11,6 +11,7 @@ McpnatsdError
 │       ├── ParseError        what it sent is not JSON
 │       ├── Mismatch          subject, headers and body name different things
 │       └── Refused           `tools: allow/deny` says no
+├── HttpRefused               an HTTP request is against the rules; it has a status
 ├── TooLarge                  a message is over a limit, which the text names
 ├── EraMismatch               client and server have no revision in common
 ├── BusError                  NATS is away, or refused us
@@ -102,6 +103,17 @@ class Mismatch(RemoteProtocolError):
 class Refused(RemoteProtocolError):
     jsonrpc_code = -31002
     exit_code = 77  # EX_NOPERM
+
+
+class HttpRefused(McpnatsdError):
+    """An HTTP request that goes no further."""
+
+    jsonrpc_code = -32600
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers or {}
 
 
 class TooLarge(McpnatsdError):

@@ -61,7 +61,8 @@ class Place:
 
 def identity(config: ServerConfig) -> str:
     """Return a hash of what runs. Arguments may hold secrets: of them only the number counts."""
-    known = (config.name, config.command[0], len(config.command))
+    where = (config.url or "").partition("?")[0]  # and so may a query
+    known = (config.name, where or config.command[0], len(config.command))
     return sha256(repr(known).encode()).hexdigest()[:16]
 
 

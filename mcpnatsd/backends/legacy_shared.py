@@ -213,7 +213,10 @@ class SharedLegacy:
         if self._session is not None:
             log.info(
                 "shared legacy server started",
-                extra={"server": self._config.name, "pid": self.process and self.process.pid},
+                extra={
+                    "server": self._config.name,
+                    "pid": (self.process and self.process.pid) or None,
+                },
             )
 
     async def _watch(self) -> None:

@@ -71,7 +71,8 @@ class Recall:
     def _path(self, config: ServerConfig) -> Path | None:
         if self._folder is None:
             return None
-        key = json.dumps([config.command, config.cwd]).encode()
+        known = [config.command, config.cwd] if config.url is None else [config.url]
+        key = json.dumps(known).encode()
         return self._folder / "servers" / f"{sha256(key).hexdigest()[:32]}.json"
 
 

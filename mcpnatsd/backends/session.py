@@ -82,7 +82,7 @@ class LegacySession:
         """Live from start to end; the process is gone when this returns."""
         try:
             self.process = await self._launcher.start(self._config, self)
-            self._pid = self.process.pid
+            self._pid = self.process.pid or None
             facts = {"server": self._config.name, "pid": self._pid, "era": "legacy"}
             log.info("session started", extra=facts)
             early, self._early = self._early, []

@@ -81,6 +81,7 @@ class Shared:
         self._suspect = False
         self._left = False
         self.last_fault: McpnatsdError | None = None
+        self._told = ""
 
     @property
     def in_flight(self) -> int:
@@ -149,8 +150,15 @@ class Shared:
                 await self._wanted.wait()
                 await self._wait_until_due()
                 await self._live()
+                if self._is_missed:
+                    self._wanted.set()
         finally:
             await self._stop(instance_stopping(self._config))
+
+    @property
+    def _is_missed(self) -> bool:
+        """Whether it is away and not ours to start: then only looking shows when it is back."""
+        return self._config.url is not None and self.lifecycle.state is State.BACKOFF
 
     # What the process says.
 
@@ -198,10 +206,12 @@ class Shared:
         if self.lifecycle.state not in (State.STARTING, State.READY):
             self._ended.set()  # we ended it
             return
-        facts = {"server": self._config.name, "how": exit.sentence()}
-        log.warning("server died; its next request starts it again", extra=facts)
-        self.restarts += 1
         was = self.lifecycle.state
+        if was is State.READY or self._config.url is None:
+            facts = {"server": self._config.name, "how": exit.sentence()}
+            again = "its next request starts it" if self._config.url is None else "looked for"
+            log.warning("server died; %s again", again, extra=facts)
+            self.restarts += 1
         self.lifecycle.exited(self._now())
         fault = ProcessDied(f"server {self._config.name!r} {exit.sentence()}")
         if was is State.STARTING:
@@ -248,7 +258,11 @@ class Shared:
             process, self.process = self.process, None
             await process.stop()
         self._fail_all(fault)
-        log.warning(
+        # One that is away is looked for twice a minute: that is told once.
+        known = self._config.url is not None and str(fault) == self._told
+        self._told = str(fault)
+        log.log(
+            logging.DEBUG if known else logging.WARNING,
             "server cannot be started",
             extra={
                 "server": self._config.name,
@@ -260,12 +274,12 @@ class Shared:
 
     def _ready(self) -> None:
         self.lifecycle.answered()
-        self.last_fault = None
+        self.last_fault, self._told = None, ""
         log.info(
             "server started",
             extra={
                 "server": self._config.name,
-                "pid": self.process.pid if self.process else None,
+                "pid": (self.process and self.process.pid) or None,
                 "era": "modern",
             },
         )
@@ -287,7 +301,7 @@ class Shared:
                 return
 
     def _is_idle_for_long(self) -> bool:
-        limit = self._config.limits.idle_timeout
+        limit = 0 if self._config.url is not None else self._config.limits.idle_timeout
         long = bool(limit) and self._now() - self._used_at >= limit
         return self.idle and (long or self._left)
 

@@ -10,13 +10,18 @@ from mcpnatsd.config.model import (
     Config,
     EmbeddedConfig,
     EraChoice,
+    HttpEndpoint,
+    HttpLimits,
+    HttpTls,
     Isolation,
+    JwtConfig,
     Limits,
     NatsConfig,
     ServerConfig,
     Start,
     TlsConfig,
     ToolFilter,
+    Transport,
     UnixEndpoint,
 )
 from mcpnatsd.config.schema import KeyPath
@@ -24,17 +29,38 @@ from mcpnatsd.config.schema import KeyPath
 MOST_SOCKET_BYTES: Final = 107
 """Linux keeps a unix socket's path in 108 bytes, with a NUL at the end."""
 
+_COMMAND_KEYS: Final = ("env", "cwd")
+_URL_KEYS: Final = ("headers", "transport")
+_UNIX_KEYS: Final = frozenset({"server", "mode"})
+_HTTP_KEYS: Final = frozenset({"servers", "tls", "tokens", "jwt", "origins", "hosts", "limits"})
+
 
 def late_faults(tree: object) -> Iterator[tuple[KeyPath, str]]:
     """Find what only shows when values are compared. The tree may break the schema elsewhere."""
     servers, endpoints = _section(tree, "servers"), _section(tree, "endpoints")
     if isinstance(servers, dict):
         for name, server in servers.items():
-            command = _section(server, "command")
-            if isinstance(command, list) and command[:1] == [""]:
-                yield ("servers", name, "command", 0), "the program's name is empty"
+            yield from _server_faults(("servers", name), server)
     if isinstance(endpoints, list):
         yield from _endpoint_faults(endpoints)
+
+
+def _server_faults(key: KeyPath, server: object) -> Iterator[tuple[KeyPath, str]]:
+    """Find what is missing from one kind of server, or belongs to the other."""
+    if not isinstance(server, dict):
+        return
+    command = server.get("command")
+    if isinstance(command, list) and command[:1] == [""]:
+        yield (*key, "command", 0), "the program's name is empty"
+    kind, others = ("url", _COMMAND_KEYS) if "url" in server else ("command", _URL_KEYS)
+    if kind not in server:
+        example = "command: [npx, -y, some-server]"
+        yield key, f'"command" or "url" is missing; for example {example}'
+    for other in others:
+        if other in server:
+            yield (*key, other), f"does not go with `{kind}`"
+    if "url" in server and "command" in server:
+        yield (*key, "command"), "does not go with `url`: it runs here, or it listens there"
 
 
 def _section(tree: object, key: str) -> object:
@@ -44,10 +70,25 @@ def _section(tree: object, key: str) -> object:
 def _endpoint_faults(endpoints: list[object]) -> Iterator[tuple[KeyPath, str]]:
     first: dict[str, int] = {}
     for index, endpoint in enumerate(endpoints):
+        if isinstance(endpoint, dict):
+            yield from _kind_faults(("endpoints", index), endpoint)
         path = _section(endpoint, "unix")
         if isinstance(path, str):
             yield from _path_faults(("endpoints", index, "unix"), path, first)
             first.setdefault(path, index)
+
+
+def _kind_faults(key: KeyPath, endpoint: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
+    """Find what is missing from one kind of endpoint, or belongs to the other."""
+    kind, others = ("http", _UNIX_KEYS) if "http" in endpoint else ("unix", _HTTP_KEYS)
+    if kind not in endpoint:
+        yield key, '"unix" or "http" is missing; for example http: "127.0.0.1:8085"'
+    elif isinstance(endpoint.get("unix"), str) and "server" not in endpoint and kind == "unix":
+        yield key, '"server" is missing; for example server: github'
+    for other in sorted(others & endpoint.keys()):
+        yield (*key, other), f"does not go with `{kind}`"
+    if kind == "http" and "unix" in endpoint:
+        yield (*key, "unix"), "does not go with `http`: each is an endpoint of its own"
 
 
 def _path_faults(
@@ -86,9 +127,12 @@ def _nats(tree: Mapping[str, Any]) -> NatsConfig:
 def _server(name: str, tree: Mapping[str, Any]) -> ServerConfig:
     return ServerConfig(
         name=name,
-        command=tuple(tree["command"]),
+        command=tuple(tree.get("command") or ()),
         env=tree.get("env") or {},
         cwd=tree.get("cwd"),
+        url=tree.get("url"),
+        headers=tree.get("headers") or {},
+        transport=Transport(tree.get("transport", Transport.AUTO)),
         isolation=Isolation(tree.get("isolation", Isolation.AUTO)),
         era=EraChoice(tree.get("era", EraChoice.AUTO)),
         start=Start(tree.get("start", Start.LAZY)),
@@ -98,16 +142,34 @@ def _server(name: str, tree: Mapping[str, Any]) -> ServerConfig:
 
 
 def _limits(tree: Mapping[str, Any]) -> Limits:
-    fields: dict[str, Any] = {
+    return Limits(**_numbers(tree))
+
+
+def _numbers(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         key: float(value) if key.endswith("_timeout") else int(value) for key, value in tree.items()
     }
-    return Limits(**fields)
 
 
 def _tools(tree: Mapping[str, Any]) -> ToolFilter:
     return ToolFilter(**{key: tuple(patterns) for key, patterns in tree.items()})
 
 
-def _endpoint(tree: Mapping[str, Any]) -> UnixEndpoint:
+def _endpoint(tree: Mapping[str, Any]) -> UnixEndpoint | HttpEndpoint:
+    if "http" in tree:
+        return _http_endpoint(tree)
     mode = {"mode": int(tree["mode"], 8)} if "mode" in tree else {}
     return UnixEndpoint(path=tree["unix"], server=tree["server"], **mode)
+
+
+def _http_endpoint(tree: Mapping[str, Any]) -> HttpEndpoint:
+    fields = {key: tuple(tree[key]) for key in ("servers", "origins", "hosts") if key in tree}
+    tls, jwt = tree.get("tls"), tree.get("jwt")
+    return HttpEndpoint(
+        **fields,
+        address=tree["http"],
+        tls=None if tls is None else HttpTls(**tls),
+        tokens=tree.get("tokens"),
+        jwt=None if jwt is None else JwtConfig(**jwt),
+        limits=HttpLimits(**_numbers(tree.get("limits") or {})),
+    )

@@ -37,6 +37,17 @@ class EraChoice(StrEnum):
     LEGACY = "legacy"
 
 
+class Transport(StrEnum):
+    """How a server with a URL speaks HTTP."""
+
+    AUTO = "auto"
+    """Streamable HTTP, and the older one where that is refused."""
+
+    HTTP = "http"
+    SSE = "sse"
+    """HTTP+SSE of revision 2024-11-05."""
+
+
 class Start(StrEnum):
     """When a server's process is started."""
 
@@ -129,18 +140,25 @@ class ToolFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One MCP server that the daemon starts and serves on the bus."""
+    """One MCP server that the daemon serves on the bus: a process of its own, or one at a URL."""
 
     name: str
     """Key under `servers:`. It is a token of the subject."""
 
-    command: tuple[str, ...]
-    """Program and arguments. Never a shell line."""
+    command: tuple[str, ...] = ()
+    """Program and arguments. Never a shell line. Empty: it runs elsewhere, at `url`."""
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the small environment that every server gets."""
 
     cwd: str | None = None
+    url: str | None = field(default=None, repr=False)
+    """Where it listens, if we do not start it ourselves. It may hold a secret."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with each of our requests to `url`."""
+
+    transport: Transport = Transport.AUTO
     isolation: Isolation = Isolation.AUTO
     era: EraChoice = EraChoice.AUTO
     start: Start = Start.LAZY
@@ -149,6 +167,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", MappingProxyType(dict(self.env)))
+        object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +180,64 @@ class UnixEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTls:
+    """Files for HTTPS, in PEM."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtConfig:
+    """Whose signed tokens let a client in."""
+
+    jwks: str
+    """URL of the issuer's keys."""
+
+    issuer: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """How much one listener takes. Times are in seconds."""
+
+    body_bytes: int = 8 * _MIB
+    """Largest message of a client."""
+
+    requests: int = 4096
+    """Answered or streamed at the same time."""
+
+    sessions: int = 256
+    """Of older clients, at the same time: at most servers each has a process."""
+
+    session_timeout: float = 1800.0
+    """A session that nobody uses ends then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpEndpoint:
+    """An HTTP listener where clients reach servers of the bus, each under its name."""
+
+    address: str
+    servers: tuple[str, ...] = ("*",)
+    """Which servers of the bus: shell patterns."""
+
+    tls: HttpTls | None = None
+    tokens: str | None = None
+    """File of bearer tokens, a client and its token on each line."""
+
+    jwt: JwtConfig | None = None
+    origins: tuple[str, ...] = ()
+    """Web pages of other origins that may come, beside those of this machine."""
+
+    hosts: tuple[str, ...] = ()
+    """Names it is reached under, beside those of this machine."""
+
+    limits: HttpLimits = HttpLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that one daemon is told."""
 
@@ -169,7 +246,7 @@ class Config:
 
     nats: NatsConfig = NatsConfig()
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
-    endpoints: tuple[UnixEndpoint, ...] = ()
+    endpoints: tuple[UnixEndpoint | HttpEndpoint, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "servers", MappingProxyType(dict(self.servers)))

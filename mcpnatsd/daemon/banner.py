@@ -31,7 +31,7 @@ def text(view: View) -> str:
     if not connection.connected:
         lines.append("  NATS is away: it keeps trying")
     lines += [_server(bridge) for bridge in view.bridges]
-    lines += [f"  {one.endpoint.server} at {one.endpoint.path}" for one in view.frontends]
+    lines += [f"  {one.server} at {one.place}" for one in view.frontends]
     lines += ["", "next, in another terminal:", *_commands(view), "", "Ctrl-C stops it.", ""]
     return "\n".join(lines)
 

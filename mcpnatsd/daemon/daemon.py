@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,6 @@ from typing import Final
 
 from mcpnatsd import loop
 from mcpnatsd.backends.bridge import Bridge, Place
-from mcpnatsd.backends.launch import ProcessLauncher
 from mcpnatsd.backends.reaper import Reaper, open_reaper
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.bus.client_bus import client_bus
@@ -35,11 +34,12 @@ from mcpnatsd.config.model import Config, NatsConfig
 from mcpnatsd.daemon import banner, status
 from mcpnatsd.daemon.control import ControlSocket
 from mcpnatsd.daemon.embedded import EmbeddedNats
+from mcpnatsd.daemon.endpoints import Frontend, frontend
 from mcpnatsd.daemon.fresh import FreshNats
 from mcpnatsd.daemon.guard import contained, guarded
+from mcpnatsd.daemon.launchers import Launchers
 from mcpnatsd.daemon.view import View
 from mcpnatsd.errors import LocalProtocolError
-from mcpnatsd.frontends.unix import UnixFrontend
 from mcpnatsd.log import is_journal, set_up
 from mcpnatsd.protocol.subjects import Prefix
 
@@ -77,7 +77,7 @@ class Daemon:
         self.instance = secrets.token_hex(8)
         self.started_at = time.monotonic()
         self.bridges: list[Bridge] = []
-        self.frontends: list[UnixFrontend] = []
+        self.frontends: list[Frontend] = []
         self.embedded: EmbeddedNats | None = None
         self.connection: Connection | None = None
         self._stop = asyncio.Event()
@@ -141,12 +141,13 @@ class Daemon:
         service = ServiceResponder(connection)
         # Whoever lists services tells them apart by their ids: each server has one of its own.
         here = partial(Place, connection, inbox, prefix, version=self.version, finals=Finals())
-        launcher, recall = ProcessLauncher(reaper), Recall(state_folder(os.environ))
+        launcher = Launchers(reaper, self.config.servers.values())
+        recall = Recall(state_folder(os.environ))
         self.bridges = [
             Bridge(config, here(instance=secrets.token_hex(8)), launcher, recall)
             for config in self.config.servers.values()
         ]
-        async with asyncio.TaskGroup() as group:
+        async with aclosing(launcher), asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in self._parts()]
             if self.config.endpoints:
                 run = partial(self._run_endpoints, connection, prefix, inbox)
@@ -162,11 +163,11 @@ class Daemon:
     async def _run_endpoints(self, connection: Connection, prefix: Prefix, inbox: Inbox) -> None:
         """Open what clients of this machine connect to; we are their user on NATS."""
         bus = await client_bus(connection, prefix, inbox)
-        self.frontends = [UnixFrontend(endpoint, bus) for endpoint in self.config.endpoints]
+        self.frontends = [frontend(endpoint, bus) for endpoint in self.config.endpoints]
         async with asyncio.TaskGroup() as group:
             group.create_task(guarded("requests", bus.requester.run))
             for one in self.frontends:
-                group.create_task(guarded(f"endpoint {one.endpoint.path}", one.run))
+                group.create_task(guarded(f"endpoint {one.place}", one.run))
 
     def _parts(self) -> list[Coroutine[None, None, None]]:
         parts = [guarded(f"server {one.server}", one.run) for one in self.bridges]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.backends.process import Process
+from mcpnatsd.daemon.endpoints import Frontend
 from mcpnatsd.daemon.view import View
 
 
@@ -26,10 +27,14 @@ def of(view: View) -> dict[str, object]:
         },
         "servers": [_server(bridge) for bridge in view.bridges],
         "endpoints": [
-            {"unix": one.endpoint.path, "server": one.endpoint.server, "clients": one.clients}
+            {_kind(one): one.place, "server": one.server, "clients": one.clients}
             for one in view.frontends
         ],
     }
+
+
+def _kind(frontend: Frontend) -> str:
+    return "http" if frontend.place.startswith("http") else "unix"
 
 
 def open_work(bridges: Iterable[Bridge]) -> str:
@@ -77,7 +82,7 @@ def _server(bridge: Bridge) -> dict[str, object]:
 
 def _process(process: Process, era: str) -> dict[str, object]:
     return {
-        "pid": process.pid,
+        "pid": process.pid or None,  # none of ours: it listens at a URL
         "rss_bytes": process.rss_bytes(),
         "era": era,
         "uptime_seconds": round(asyncio.get_running_loop().time() - process.started_at, 1),

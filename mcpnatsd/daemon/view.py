@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.bus.connection import Connection
-from mcpnatsd.frontends.unix import UnixFrontend
+from mcpnatsd.daemon.endpoints import Frontend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,4 +19,4 @@ class View:
     connection: Connection
     embedded: bool
     bridges: tuple[Bridge, ...]
-    frontends: tuple[UnixFrontend, ...]
+    frontends: tuple[Frontend, ...]

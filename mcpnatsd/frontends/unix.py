@@ -40,6 +40,14 @@ class UnixFrontend:
         self._clients: set[_SocketClient] = set()
 
     @property
+    def place(self) -> str:
+        return self.endpoint.path
+
+    @property
+    def server(self) -> str:
+        return self.endpoint.server
+
+    @property
     def clients(self) -> int:
         return len(self._clients)
 

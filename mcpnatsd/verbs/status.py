@@ -82,7 +82,11 @@ def rendered(answer: Status) -> str:
     sections += _faults(servers)
     if endpoints:
         rows = (
-            [str(one.get("unix", "")), str(one.get("server", "")), str(one.get("clients", 0))]
+            [
+                str(one.get("unix") or one.get("http", "")),
+                str(one.get("server", "")),
+                str(one.get("clients", 0)),
+            ]
             for one in endpoints
         )
         sections.append(table(["ENDPOINT", "SERVER", "CLIENTS"], rows))
@@ -111,8 +115,8 @@ def _row(server: Status) -> list[str]:
         str(server.get("name", "")),
         str(server.get("state", "")),
         (eras if isinstance(eras, str) else ", ".join(eras)) or "-",
-        " ".join(str(one.get("pid", "")) for one in processes) or "-",
-        size(memory) if processes else "-",
+        " ".join(str(one["pid"]) for one in processes if one.get("pid")) or "-",
+        size(memory) if memory else "-",
         *(str(server.get(key) or 0) for key in ("restarts", "calls", "errors")),
         *(str(server.get(key) or 0) for key in ("in_flight", "queue")),
     ]

@@ -3,7 +3,14 @@
 import pytest
 
 from mcpnatsd.config.build import MOST_SOCKET_BYTES, build, late_faults
-from mcpnatsd.config.model import Config
+from mcpnatsd.config.model import (
+    Config,
+    HttpEndpoint,
+    HttpLimits,
+    HttpTls,
+    JwtConfig,
+    Transport,
+)
 
 
 def endpoint(path: str) -> dict[str, str]:
@@ -53,3 +60,56 @@ def test_a_socket_path_has_the_bytes_that_the_system_has_room_for() -> None:
 )  # fmt: skip
 def test_a_tree_that_breaks_the_schema_is_left_to_the_schema(tree: object) -> None:
     assert list(late_faults(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "key", "text"),
+    [
+        ({}, (), '"unix" or "http" is missing'),
+        ({"unix": "/a"}, (), '"server" is missing'),
+        ({"http": "127.0.0.1:1", "server": "a"}, ("server",), "does not go with `http`"),
+        ({"http": "127.0.0.1:1", "unix": "/a"}, ("unix",), "an endpoint of its own"),
+        ({"unix": "/a", "server": "a", "tokens": "/t"}, ("tokens",), "does not go with `unix`"),
+    ],
+)
+def test_an_endpoint_is_of_one_kind(
+    endpoint: dict[str, str], key: tuple[str, ...], text: str
+) -> None:
+    [(path, said)] = late_faults({"endpoints": [endpoint]})
+
+    assert path == ("endpoints", 0, *key)
+    assert text in said
+
+
+def test_an_http_endpoint_has_what_the_file_says() -> None:
+    [found] = build(
+        {
+            "endpoints": [
+                {
+                    "http": "[::1]:80",
+                    "servers": ["a*"],
+                    "tls": {"cert": "/c", "key": "/k"},
+                    "jwt": {"jwks": "https://j", "issuer": "https://i", "audience": "https://a"},
+                    "limits": {"sessions": 3, "session_timeout": 5},
+                }
+            ]
+        }
+    ).endpoints
+
+    assert found == HttpEndpoint(
+        address="[::1]:80",
+        servers=("a*",),
+        tls=HttpTls(cert="/c", key="/k"),
+        jwt=JwtConfig(jwks="https://j", issuer="https://i", audience="https://a"),
+        limits=HttpLimits(sessions=3, session_timeout=5.0),
+    )
+
+
+def test_a_server_at_a_url_has_what_the_file_says() -> None:
+    tree = {"url": "http://h/mcp", "headers": {"A": "b"}, "transport": "sse"}
+    found = build({"servers": {"a": tree}}).servers["a"]
+
+    assert (found.command, found.url, found.transport) == ((), "http://h/mcp", Transport.SSE)
+    assert dict(found.headers) == {"A": "b"}
+    assert "h/mcp" not in repr(found)
+    assert "headers" not in repr(found)

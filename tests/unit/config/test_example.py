@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mcpnatsd.config.load import load
-from mcpnatsd.config.model import Config, Limits
+from mcpnatsd.config.model import Config, HttpEndpoint, HttpLimits, Limits, UnixEndpoint
 from mcpnatsd.config.schema import schema
 
 EXAMPLE = Path(__file__).parents[3] / "etc" / "mcpnatsd.yaml"
@@ -34,10 +34,15 @@ def test_every_key_it_shows_is_right(tmp_path: Path) -> None:
     path.write_text(with_every_key(), encoding="utf-8")
     config = load(path, {})
 
-    assert set(config.servers) == {"everything", "files"}
+    assert set(config.servers) == {"everything", "existing", "files"}
+    assert config.servers["existing"].url == "http://127.0.0.1:8000/mcp"
+    assert set(config.servers["existing"].headers) == {"Authorization"}
     assert config.servers["files"].limits == Limits()
     assert config.servers["files"].env["PORT"] == "8080"
+    assert isinstance(config.endpoints[0], UnixEndpoint)
     assert config.endpoints[0].mode == 0o600
+    assert isinstance(config.endpoints[1], HttpEndpoint)
+    assert config.endpoints[1].limits == HttpLimits()
     assert config.nats.tls is not None
     assert config.nats.tls.first
 

@@ -38,18 +38,37 @@ FILES = {
         "Name: x",
         '1:1: Name: unknown key; did you mean "name"?',
     ),
-    "a server that is not built yet": (
+    "a program and a URL": (
         server("url: http://h/mcp"),
-        (
-            "4:5: servers.a.url: unknown key; allowed here: command, env, cwd, isolation, era, "
-            "start, limits, tools"
-        ),
+        "3:14: servers.a.command: does not go with `url`: it runs here, or it listens there",
     ),
-    "no command": (
+    "neither a program nor a URL": (
         "servers:\n  a: { cwd: /a }",
         (
-            '2:3: servers.a: "command" is missing; '
-            'for example command: [npx, -y, "@modelcontextprotocol/server-everything"]'
+            '2:6: servers.a: "command" or "url" is missing; '
+            "for example command: [npx, -y, some-server]"
+        ),
+    ),
+    "headers for a program": (
+        server("headers: { A: b }"),
+        "4:14: servers.a.headers: does not go with `command`",
+    ),
+    "a folder for a URL": (
+        "servers:\n  a: { url: 'http://h/mcp', cwd: /a }",
+        "2:34: servers.a.cwd: does not go with `url`",
+    ),
+    "a URL with a password is not repeated": (
+        "servers:\n  a: { url: 'http://me:hush@h/mcp' }",
+        (
+            "2:13: servers.a.url: expected a URL that starts with http:// or https://, without a "
+            'user; a secret goes into `headers`; for example "http://127.0.0.1:8000/mcp"'
+        ),
+    ),
+    "a header that is two": (
+        'servers:\n  a: { url: "http://h/mcp", headers: { A: "b\\nHost: hush" } }',
+        (
+            "2:43: servers.a.headers.A: expected printable ASCII on one line, without blanks at "
+            'its ends; for example "Bearer ${file:/run/secrets/token}"'
         ),
     ),
     "an empty server": ("servers:\n  a:", f"2:5: servers.a: has no value; {SERVER}"),

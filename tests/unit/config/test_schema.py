@@ -12,13 +12,18 @@ from mcpnatsd.config.model import (
     Config,
     EmbeddedConfig,
     EraChoice,
+    HttpEndpoint,
+    HttpLimits,
+    HttpTls,
     Isolation,
+    JwtConfig,
     Limits,
     NatsConfig,
     ServerConfig,
     Start,
     TlsConfig,
     ToolFilter,
+    Transport,
     UnixEndpoint,
 )
 from mcpnatsd.config.schema import KeyPath, key_schema_at, schema, schema_at, schema_text
@@ -35,10 +40,16 @@ SECTIONS: dict[KeyPath, type] = {
     SERVER: ServerConfig,
     (*SERVER, "limits"): Limits,
     (*SERVER, "tools"): ToolFilter,
-    ENDPOINT: UnixEndpoint,
+    (*ENDPOINT, "tls"): HttpTls,
+    (*ENDPOINT, "jwt"): JwtConfig,
+    (*ENDPOINT, "limits"): HttpLimits,
 }
 
-RENAMED = {(NatsConfig, "url"): "urls", (UnixEndpoint, "unix"): "path"}
+RENAMED = {
+    (NatsConfig, "url"): "urls",
+    (UnixEndpoint, "unix"): "path",
+    (HttpEndpoint, "http"): "address",
+}
 
 
 PROPERTIES: list[KeyPath] = [
@@ -100,6 +111,21 @@ def test_a_section_of_the_file_has_the_fields_of_its_class(section: KeyPath) -> 
     assert keys == {field.name for field in dataclasses.fields(model)}
 
 
+def test_an_endpoint_has_the_fields_of_either_class() -> None:
+    found = schema_at(ENDPOINT)["properties"]
+    fields = {
+        field.name: field
+        for model in (UnixEndpoint, HttpEndpoint)
+        for field in dataclasses.fields(model)
+    }
+    names = {"unix": "path", "http": "address"}
+
+    assert {names.get(key, key) for key in found} == fields.keys()
+    for key in found.keys() - {"unix", "http", "server", "limits"}:
+        default = schema_at((*ENDPOINT, key))["default"]
+        assert in_model((*ENDPOINT, key), default) == field_default(fields[key])
+
+
 @pytest.mark.parametrize("path", PROPERTIES, ids=str)
 def test_a_key_has_the_same_default_in_the_file_and_in_the_model(path: KeyPath) -> None:
     model = SECTIONS[path[:-1]]
@@ -110,14 +136,16 @@ def test_a_key_has_the_same_default_in_the_file_and_in_the_model(path: KeyPath) 
     if expected is dataclasses.MISSING:
         assert "default" not in found
         assert path[-1] in schema_at(path[:-1])["required"]
-    elif isinstance(expected, NatsConfig | Limits | ToolFilter):
+    elif isinstance(expected, NatsConfig | Limits | ToolFilter | HttpLimits):
         assert found["default"] == {}
         assert expected == type(expected)()
     else:
         assert in_model(path, found["default"]) == expected
 
 
-@pytest.mark.parametrize("path", PROPERTIES, ids=str)
+@pytest.mark.parametrize(
+    "path", [*PROPERTIES, *((*ENDPOINT, key) for key in schema_at(ENDPOINT)["properties"])], ids=str
+)
 def test_a_key_is_described_and_has_an_example_that_is_valid(path: KeyPath) -> None:
     found = schema_at(path)
     validator = Draft202012Validator({**found, "$defs": schema()["$defs"]})
@@ -127,9 +155,9 @@ def test_a_key_is_described_and_has_an_example_that_is_valid(path: KeyPath) -> N
     assert all(validator.is_valid(example) for example in found["examples"])
 
 
-@pytest.mark.parametrize("choice", [Isolation, EraChoice, Start])
+@pytest.mark.parametrize("choice", [Isolation, EraChoice, Start, Transport])
 def test_a_choice_has_the_same_words_in_the_file_and_in_the_model(
-    choice: type[Isolation | EraChoice | Start],
+    choice: type[Isolation | EraChoice | Start | Transport],
 ) -> None:
     key = "era" if choice is EraChoice else choice.__name__.lower()
 

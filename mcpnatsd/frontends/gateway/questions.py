@@ -1,0 +1,93 @@
+"""What the gateway itself asks a server: its list of tools."""
+
+import asyncio
+from importlib import metadata
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from mcpnatsd.bus.call import Call
+from mcpnatsd.bus.requester import Requester
+from mcpnatsd.errors import CallTimeout, McpnatsdError
+from mcpnatsd.protocol import eras, jsonrpc, outgoing
+from mcpnatsd.protocol.jsonrpc import Members, Request
+
+MOST_PAGES: Final = 100
+
+_list: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+async def listed_tools(requester: Requester, server: str, edge: str) -> list[Members]:
+    """Return all tools of a server, each member as it came.
+
+    Raises:
+        McpnatsdError: The server does not answer, or with an error.
+    """
+    found: list[Members] = []
+    cursor: Raw | None = None
+    for _ in range(MOST_PAGES):
+        result = await _page(requester, server, edge, cursor)
+        try:
+            found += _list(result.get("tools", Raw(b"[]")))
+        except msgspec.DecodeError:
+            raise McpnatsdError("its list of tools is no list of tools") from None
+        cursor = result.get("nextCursor")
+        if cursor is None:
+            break
+    return found
+
+
+async def tools_of(requester: Requester, server: str, edge: str) -> list[tuple[str, str]]:
+    """Return name and description of each tool.
+
+    Raises:
+        McpnatsdError: The server does not answer, or with an error.
+    """
+    tools = await listed_tools(requester, server, edge)
+    return [
+        (jsonrpc.text_of(tool, "name") or "", jsonrpc.text_of(tool, "description") or "")
+        for tool in tools
+    ]
+
+
+class _Question:
+    """Owns one exchange of our own."""
+
+    def __init__(self, edge: str) -> None:
+        self.edge = edge
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def receive_note(self, _call: Call, _line: bytes) -> None:
+        """Nobody wants to know."""
+
+    def receive_final(self, _call: Call, line: bytes) -> None:
+        if not self.answer.done():
+            self.answer.set_result(line)
+
+    def receive_end(self, call: Call) -> None:
+        self.failed(call, CallTimeout("it ended without an answer"))
+
+    def failed(self, _call: Call, fault: McpnatsdError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
+async def _page(requester: Requester, server: str, edge: str, cursor: Raw | None) -> Members:
+    params: dict[str, object] = {eras.META: eras.our_meta(metadata.version("mcpnatsd"))}
+    if cursor is not None:
+        params["cursor"] = cursor
+    line = jsonrpc.encode({"jsonrpc": "2.0", "id": 1, "method": eras.LIST_TOOLS, "params": params})
+    request = jsonrpc.decode(line)
+    assert isinstance(request, Request)  # noqa: S101
+    members = jsonrpc.params_of(request.members)
+    asked = outgoing.read(request, line, members, jsonrpc.object_of(members, eras.META))
+    question = _Question(edge)
+    call = requester.open(server, asked, question)
+    try:
+        answer = jsonrpc.split(await question.answer)
+    finally:
+        requester.cancel(call)
+    if "error" in answer:
+        raise jsonrpc.reported(jsonrpc.encode(answer))
+    return jsonrpc.object_of(answer, "result")
