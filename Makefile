@@ -14,7 +14,7 @@ TESTABLE := $(VENV)/.testable
 help:
 	@echo 'make run    run the demo of etc/demo.yaml: a NATS server and one MCP server'
 	@echo 'make test   check and test everything'
-	@echo 'make judge  let every client meet every server, and show a table'
+	@echo 'make judge  let every client meet every server, show a table, and run the conformance suite of MCP'
 	@echo 'make bench  measure'
 	@echo 'make clean  remove what the other targets made'
 
@@ -36,7 +36,8 @@ test: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 judge: $(TESTABLE) peers
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/judge $(JUDGE_ARGS)
+	@$(BIN)/python -m tests.judge_http.install
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/judge tests/judge_http $(JUDGE_ARGS)
 
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench

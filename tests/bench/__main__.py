@@ -1,6 +1,6 @@
 """Measures the program, its floor and others in one run: `python -m tests.bench`.
 
-    python -m tests.bench [quick] [calls] [translation] [transport]
+    python -m tests.bench [quick] [calls] [translation] [transport] [http]
 
 Nothing is asserted. The rounds of all ways are interleaved, so that a busy machine does not favour
 one of them; what counts is the ratios. A full run of everything writes `RESULTS.md`.
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import install, memory, ratios, report, translation, transport
+from tests.bench import install, memory, ratios, report, translation, transport, web, web_memory
 from tests.bench.chain import Chain
 from tests.bench.report import Section
 from tests.bench.rounds import FULL, QUICK, Size, said
@@ -33,6 +33,12 @@ One `MCPServer` with an `async` tool and one `Client`, both of the Python SDK 2.
 process each, with something else between them; over memory streams they share a process. HTTP is
 the SDK's own, under uvicorn, which answers in plain JSON. CPU is per call, of the client with 16 in
 flight, and of all processes with 64, nats-server among them."""
+HTTP = """\
+Raw HTTP/1.1 clients, each on a connection that is kept alive, one call at a time; there are 1, 16
+and 64 of them. Our way is HTTP, the gateway, nats-server, daemon, stdio, the same thin server that
+stands behind the bridges of others; the SDK's own server has nothing behind it. A legacy client
+has a session of its own. CPU is per call, with 64 clients: of the daemon or bridge, nats-server and
+the servers; and of the clients, which are one process."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -65,10 +71,21 @@ def python(size: Size, folder: Path) -> Iterator[Section]:
     yield Section("The Python transport", TRANSPORT, tables, rows)
 
 
+def http(size: Size, folder: Path) -> Iterator[Section]:
+    web.install_bridges()
+    found = web.measure(size, folder)
+    said("what HTTP clients keep")
+    kept = web_memory.measure(folder / "memory")
+    tables = f"{report.over_http(found.every)}\n\n{report.kept_by_http(kept)}"
+    rows = [*web.ratios(found), *web_memory.ratios(kept)]
+    yield Section("HTTP", HTTP, tables, rows)
+
+
 SECTIONS: dict[str, Callable[[Size, Path], Iterator[Section]]] = {
     "calls": calls,
     "translation": translated,
     "transport": python,
+    "http": http,
 }
 
 

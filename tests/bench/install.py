@@ -10,6 +10,7 @@ from tests.peers.install import CACHE, NPM_INSTALL, once
 FOLDER = CACHE / "bench"
 PYTHON = ["mcp-proxy==0.13.0"]
 NODE = ["supergateway@4.0.0", "mcp-remote@0.15.1"]
+FASTMCP = ["fastmcp==4.1.2"]  # it needs the other line of the SDK: apart
 
 
 def install() -> None:
@@ -21,16 +22,34 @@ def install() -> None:
     once("bench", [PYTHON, NODE], build)
 
 
+def install_fastmcp() -> None:
+    """Install what is only compared over HTTP.
+
+    Raises:
+        subprocess.CalledProcessError: A registry does not have it.
+    """
+    once("fastmcp", FASTMCP, lambda folder: build_venv(folder, FASTMCP))
+
+
+def build_venv(folder: Path, wanted: list[str]) -> None:
+    venv.create(folder, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder)]
+    subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
+
+
 def build(folder: Path) -> None:
-    venv.create(folder / "venv", symlinks=True)
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "venv")]
-    subprocess.run([*pip, "install", "--quiet", *PYTHON], check=True)
+    build_venv(folder / "venv", PYTHON)
     npm = [str(CACHE / "node" / "bin" / "npm"), *NPM_INSTALL.split()]
     subprocess.run([*npm, "--prefix", str(folder), *NODE], check=True, stdin=subprocess.DEVNULL)
 
 
 def python_program(name: str) -> list[str]:
     return [str(FOLDER / "venv" / "bin" / name)]
+
+
+def fastmcp_python() -> str:
+    """Return the Python that FastMCP is installed in."""
+    return str(CACHE / "fastmcp" / "bin" / "python")
 
 
 def node_program(name: str) -> list[str]:

@@ -59,11 +59,14 @@ def running(
 
 
 @contextmanager
-def daemon(folder: Path, nats_url: str, servers: Mapping[str, Any]) -> Iterator[Daemon]:
+def daemon(
+    folder: Path, nats_url: str, servers: Mapping[str, Any], *endpoints: Mapping[str, Any]
+) -> Iterator[Daemon]:
     """Run a daemon in a folder of its own."""
     folder.mkdir()
     config, log = folder / "mcpnatsd.yaml", folder / "daemon.log"
-    config.write_text(yaml.safe_dump({"nats": {"url": nats_url}, "servers": dict(servers)}))
+    wanted = {"nats": {"url": nats_url}, "servers": dict(servers), "endpoints": [*endpoints]}
+    config.write_text(yaml.safe_dump(wanted))
     env = isolated(folder)
     with running([PROGRAM, "run", "--config", str(config)], log, env) as process:
         wait(lambda: " ready " in log.read_text(errors="replace"), process, log)
@@ -80,34 +83,37 @@ class Peer:
     connect: list[str]
 
 
+def mcp_proxy(port: int) -> list[str]:
+    """Return the HTTP side of mcp-proxy."""
+    proxy = install.python_program("mcp-proxy")
+    return [*proxy, "--log-level", "ERROR", "--port", str(port), "--", *SERVER]
+
+
+def supergateway(port: int) -> list[str]:
+    """Return the HTTP side of supergateway."""
+    options = ["--outputTransport", "streamableHttp", "--stateful", "--logLevel", "none"]
+    gateway = install.node_program("supergateway")
+    return [*gateway, "--stdio", " ".join(SERVER), "--port", str(port), *options]
+
+
 def peers(port: int) -> list[Peer]:
     """The bridges, the first one on that port, the others on those after it."""
     proxy, gateway = install.python_program("mcp-proxy"), install.node_program("supergateway")
     remote = install.node_program("mcp-remote")
     url = "http://127.0.0.1:{}/mcp".format
-
-    def gateway_on(port: int) -> list[str]:
-        options = ["--outputTransport", "streamableHttp", "--stateful", "--logLevel", "none"]
-        return [*gateway, "--stdio", " ".join(SERVER), "--port", str(port), *options]
-
     proxy_connect = [*proxy, "--log-level", "ERROR", "--transport", "streamablehttp"]
     return [
-        Peer(
-            "mcp-proxy 0.13",
-            port,
-            [*proxy, "--log-level", "ERROR", "--port", str(port), "--", *SERVER],
-            [*proxy_connect, url(port)],
-        ),
+        Peer("mcp-proxy 0.13", port, mcp_proxy(port), [*proxy_connect, url(port)]),
         Peer(
             "supergateway 4",
             port + 1,
-            gateway_on(port + 1),
+            supergateway(port + 1),
             [*gateway, "--streamableHttp", url(port + 1), "--logLevel", "none"],
         ),
         Peer(
             "supergateway 4 + mcp-remote 0.15",
             port + 2,
-            gateway_on(port + 2),
+            supergateway(port + 2),
             [*remote, url(port + 2), "--allow-http", "--transport", "http-only"],
         ),
     ]

@@ -15,6 +15,8 @@ from tests.bench.paths import Measured
 from tests.bench.ratios import Ratio
 from tests.bench.starting import Started
 from tests.bench.transport import Transport
+from tests.bench.web import COUNTS, OverHttp
+from tests.bench.web_memory import ABANDONED, KEPT, Kept
 from tests.natsd import _program
 
 Row = Sequence[str]
@@ -116,6 +118,32 @@ def transports_row(one: Transport) -> Row:
     rates = [spread(found, whole) for found in (one.few, one.rate)]
     spent = [spread(found, microseconds) for found in (one.client_cpu, one.cpu)]
     return [one.name, *times, *rates, spread(one.big, milliseconds), *spent]
+
+
+def over_http(measured: Sequence[OverHttp]) -> str:
+    head = ["way", *(f"p50 ms, {count}" for count in COUNTS)]
+    head += [*(f"calls/s, {count}" for count in COUNTS), "CPU µs", "client's CPU µs"]
+    return table(head, [over_http_row(one) for one in measured])
+
+
+def over_http_row(one: OverHttp) -> Row:
+    if one.failed:
+        return [one.name, f"failed: {one.failed[:60]}", *[ABSENT] * (2 * len(COUNTS) + 1)]
+    times = [spread(one.p50[count], milliseconds) for count in COUNTS]
+    rates = [spread(one.rate[count], whole) for count in COUNTS]
+    spent = [spread(found, microseconds) for found in (one.cpu, one.client_cpu)]
+    return [one.name, *times, *rates, *spent]
+
+
+def kept_by_http(kept: Kept) -> str:
+    rows = [
+        ["an idle subscription, modern, KiB", mib(kept.modern_listener)],
+        ["an idle GET stream with its session, legacy, KiB", mib(kept.legacy_listener)],
+        [f"{KEPT:,} sessions abandoned, MiB", mib(kept.few_abandoned)],
+        [f"{ABANDONED:,} sessions abandoned, MiB", mib(kept.abandoned)],
+        ["the session too many at a legacy server", kept.refused],
+    ]
+    return table(["what the daemon keeps, or says", ""], rows)
 
 
 def starts_and_memory(started: Sequence[Started], kept: Memory) -> str:

@@ -3,8 +3,15 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from tests.bench.paths import Measured
+
+class Measurable(Protocol):
+    """What has rounds."""
+
+    def warm(self, seconds: float) -> None: ...
+
+    def round(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,7 @@ FULL = Size(rounds=5, seconds=2.0, starts=20)
 QUICK = Size(rounds=2, seconds=0.5, starts=3)
 
 
-def in_turn(what: str, measured: Sequence[Measured], size: Size) -> None:
+def in_turn(what: str, measured: Sequence[Measurable], size: Size) -> None:
     """Warm all of them; then measure one after the other, again and again."""
     for one in measured:
         one.warm(size.seconds)

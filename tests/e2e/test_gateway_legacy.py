@@ -97,13 +97,12 @@ async def test_a_batch_is_refused(web: Gateway) -> None:
 
 async def test_an_id_in_flight_is_refused_and_its_owner_answered(web: Gateway) -> None:
     session = await web.session("old")
-    first = asyncio.create_task(session.call("sleep", seconds=1, id=5))
-    async with asyncio.timeout(BOUND):
-        while (second := await session.call("echo", text="b", id=5)).status_code == 200:
-            await asyncio.sleep(0.01)
+    async with session.stream("POST", message=tool_call("sleep", seconds=1, id=5)) as response:
+        second = await session.call("echo", text="b", id=5)
+        told = [event["data"] async for event in events(response) if event.get("data")]
 
     assert second.status_code == 400
-    assert text_of(events_of((await first).text)[-1]) == "slept"
+    assert text_of(told[-1]) == "slept"
 
 
 # What is answered.
@@ -246,6 +245,17 @@ async def test_a_call_in_flight_keeps_its_session(tmp_path: Path) -> None:
         session = await web.session("old")
 
         assert text_of(events_of((await session.call("sleep", seconds=2)).text)[-1]) == "slept"
+
+
+async def test_a_call_whose_client_is_gone_keeps_no_session(tmp_path: Path) -> None:
+    servers = {"old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers, limits={"session_timeout": "500ms"}) as web:
+        session = await web.session("old")
+        async with session.stream("POST", message=tool_call("sleep", seconds=600)) as response:
+            assert response.status_code == 200
+        async with asyncio.timeout(BOUND):
+            while await sessions_of(web, "old"):
+                await asyncio.sleep(0.05)
 
 
 async def test_a_gateway_that_was_restarted_knows_no_session(tmp_path: Path) -> None:

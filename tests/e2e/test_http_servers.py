@@ -73,20 +73,6 @@ async def test_a_legacy_server_is_on_the_bus(tmp_path: Path, kind: str) -> None:
             await cancels(one, "legacy")
 
 
-@pytest.mark.parametrize("kind", ["http", "sse"])
-async def test_a_modern_client_learns_that_a_legacy_server_is_one(
-    tmp_path: Path, kind: str
-) -> None:
-    async with (
-        peer(kind, python=SDK1) as (url, _),
-        daemon(tmp_path, at(url)),
-        await shim(tmp_path, "far") as one,
-    ):
-        error = (await one.answer(one.modern("server/discover"), LATE))["error"]
-
-        assert error["code"] == -32601
-
-
 @pytest.mark.parametrize("kind", ["streamableHttp", "sse"])
 async def test_a_typescript_server_is_on_the_bus(tmp_path: Path, kind: str) -> None:
     async with (

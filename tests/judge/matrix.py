@@ -15,7 +15,15 @@ WAYS = {
     "unix": "through a unix socket of the daemon",
     "transport": "through mcpnatsd.transport at each end that is Python (else shim and daemon); "
     "serve runs py1 and py2-legacy, in each era of the SDK, and nats_server py2-modern",
+    "http": "over Streamable HTTP, at /mcp/{server} of the daemon",
+    "sse": "over the old HTTP+SSE, at /sse/{server}",
+    "ws": "over WebSocket, at /ws/{server}",
 }
+WEB = {"http": "mcp", "sse": "sse", "ws": "ws"}
+"""The ways by a URL, and where in the gateway each is."""
+
+LACKING = {"ws": ("py2", "ts2")}
+"""The SDKs that have no client of a transport."""
 
 FEATURES = {
     "list": ("protocol", "server", "tools"),
@@ -50,6 +58,10 @@ class Cell:
             return "no common era"
         if self.way == "transport" and not (is_python(self.client) or is_python(self.server)):
             return "no end is Python"
+        if sdk_of(self.client) in LACKING.get(self.way, ()):
+            return "no such client"
+        if self.way == "sse" and is_modern(self.client):
+            return "legacy only"
         return ""
 
     @property
@@ -77,12 +89,22 @@ class Cell:
             "grown": True,
             "failed": FAILURES[sdk_of(self.server)],
             "refused": REFUSALS[sdk_of(self.server)],
-            "big": 2_000_000,
+            "big": self.big,
         }
 
     @property
+    def big(self) -> int:
+        """Bytes of the large result: Python's clients by a URL take no event over 1 MiB."""
+        return 1_000_000 if self.way in WEB else 2_000_000
+
+    @property
     def _late(self) -> int:
-        """How many answers come to a cancelled call: a server of 1.x does answer, we do not."""
+        """How many answers come to a cancelled call: a server of 1.x does answer, we do not.
+
+        Over HTTP an answer ends the stream of that call, so a legacy client gets one.
+        """
+        if self.way == "http":
+            return int(not is_modern(self.client))
         return int(self.way == "direct" and self.server == "py1")
 
     def wrong(self, found: dict[str, Any]) -> dict[str, list[str]]:

@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests import peers
+from tests.gateways import free_port
 from tests.judge import table
-from tests.judge.matrix import PLAYED, SERVED, SERVERS, Cell, is_python, mode_of, sdk_of
+from tests.judge.matrix import PLAYED, SERVED, SERVERS, WEB, Cell, is_python, mode_of, sdk_of
 from tests.running import Running, command, connect_command, daemon, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,14 +24,23 @@ BOUND = 45.0
 Play = Callable[[Cell], Awaitable[dict[str, Any]]]
 
 
+@pytest.fixture(scope="session")
+def port() -> int:
+    """Where the daemon listens for HTTP."""
+    return free_port()
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def bridge(nats_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def bridge(
+    nats_url: str, port: int, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
     """One daemon with each server in each era it is held to."""
     folder = tmp_path_factory.mktemp("judge")
     servers = {
         name: {"command": peers.command_of(sdk_of(name)), "era": mode_of(name)} for name in SERVERS
     }
-    endpoints = [{"unix": str(folder / f"{name}.sock"), "server": name} for name in SERVERS]
+    endpoints: list[dict[str, str]] = [{"http": f"127.0.0.1:{port}"}]
+    endpoints += [{"unix": str(folder / f"{name}.sock"), "server": name} for name in SERVERS]
     async with daemon(folder, servers, nats_url=nats_url, endpoints=endpoints) as running:
         yield running
 
@@ -80,7 +90,7 @@ async def on_the_bus(folder: Path, names: Iterable[str]) -> None:
 
 
 def road(
-    cell: Cell, folder: Path, served: Mapping[str, str], nats_url: str
+    cell: Cell, folder: Path, served: Mapping[str, str], nats_url: str, port: int
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the server that the client of a cell is told, and the options that go with it."""
     match cell.way:
@@ -91,6 +101,10 @@ def road(
             return [sys.executable, "-S", str(peers.HERE / "relay.py"), socket], ()
         case "shim":
             return connect_command(folder, cell.server), ()
+        case "http" | "sse" | "ws":
+            scheme = "ws" if cell.way == "ws" else "http"
+            place = f"{scheme}://127.0.0.1:{port}/{WEB[cell.way]}/{cell.server}"
+            return [place], ("--over", cell.way)
     name = served.get(cell.server, cell.server)
     if is_python(cell.client):
         return [name], ("--nats", nats_url)
@@ -99,14 +113,14 @@ def road(
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def play(
-    bridge: Running, served: Mapping[str, str], nats_url: str, wanted: list[Cell]
+    bridge: Running, served: Mapping[str, str], nats_url: str, port: int, wanted: list[Cell]
 ) -> AsyncIterator[Play]:
     """Play the cells that were asked for, a few at once; a cell that is asked for again anew."""
     few = asyncio.Semaphore(AT_ONCE)
 
     async def played(cell: Cell) -> dict[str, Any]:
-        server, options = road(cell, bridge.folder, served, nats_url)
-        options = [*options, "--mode", mode_of(cell.client)]
+        server, options = road(cell, bridge.folder, served, nats_url, port)
+        options = [*options, "--mode", mode_of(cell.client), "--big", str(cell.big)]
         async with few:
             return await asyncio.to_thread(
                 peers.play, sdk_of(cell.client), server, *options, bound=BOUND

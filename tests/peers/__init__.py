@@ -96,7 +96,8 @@ def play(client: str, server: Sequence[str], *options: str, bound: float = 60) -
         client: One of `CLIENTS`.
         server: The command that the client shall start.
         options: `--mode legacy|auto|modern`, or `--call TOOL --arguments JSON`. With `--nats URL`
-            a client by a Python SDK uses our transport, and `server` is a name on the bus.
+            a client by a Python SDK uses our transport, and `server` is a name on the bus. With
+            `--over http|sse|ws` it is a URL.
         bound: Seconds until the client is killed.
 
     Raises:

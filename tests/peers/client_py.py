@@ -14,9 +14,9 @@ import mcp
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.types import CreateMessageResult, ElicitResult, TextContent
 
-BIG_BYTES = 2_000_000
 STEPS = 5
 PATIENCE = 10.0
+WAYS = ("stdio", "http", "sse", "ws")
 MODES = {"legacy": "legacy", "auto": "auto", "modern": "2026-07-28"}
 McpError: Any = getattr(mcp, "MCPError", None) or mcp.McpError
 
@@ -90,7 +90,10 @@ class Peer1:
         seen = Seen()
         if isinstance(transport, StdioServerParameters):
             transport = stdio_client(transport)
-        async with transport as streams, ClientSession(*streams, **seen.callbacks()) as session:
+        async with (
+            transport as streams,
+            ClientSession(*streams[:2], **seen.callbacks()) as session,
+        ):
             yield cls(session, await session.initialize(), seen)
 
     async def read(self, uri: str) -> str:
@@ -236,7 +239,7 @@ async def answers(peer: Any) -> dict[str, Any]:
     }
 
 
-async def script(peer: Any) -> dict[str, Any]:
+async def script(peer: Any, big: int) -> dict[str, Any]:
     reports: list[float] = []
     key = uuid.uuid4().hex[:12]
 
@@ -252,7 +255,7 @@ async def script(peer: Any) -> dict[str, Any]:
         "refused": await refusal(peer),
         "resource": await peer.read("test://hello"),
         "prompt": (await peer.client.get_prompt("greet", {"name": "Ann"})).messages[0].content.text,
-        "big": len(await text(peer, "big", {"bytes": BIG_BYTES})),
+        "big": len(await text(peer, "big", {"bytes": big})),
         "cancelled": await peer.cancel_slow(key),
         "noticed": await noticed(peer, key),
         **await answers(peer),
@@ -275,8 +278,25 @@ def transport_of(given: argparse.Namespace) -> Any:
         )
 
         return nats_client(NatsClientParameters(service_name=given.server[0], url=given.nats))
+    if given.over != "stdio":
+        return web_transport(given.over, given.server[0])
     command, *args = given.server
     return StdioServerParameters(command=command, args=args, env=dict(os.environ))
+
+
+def web_transport(kind: str, url: str) -> Any:
+    """Return the SDK's own client of a transport that has a URL."""
+    if kind == "sse":
+        from mcp.client.sse import sse_client  # noqa: PLC0415 - only what is used is loaded
+
+        return sse_client(url)
+    if kind == "ws":
+        from mcp.client.websocket import websocket_client  # noqa: PLC0415 - 2.x has none
+
+        return websocket_client(url)
+    from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+
+    return streamable_http_client(url)
 
 
 async def play(given: argparse.Namespace) -> dict[str, Any]:
@@ -286,7 +306,7 @@ async def play(given: argparse.Namespace) -> dict[str, Any]:
         async with peer_class.open(transport_of(given), given.mode) as peer:
             tools = [name for name in await names(peer) if not name.startswith("grown_")]
             call = functools.partial(single_call, name=given.call, arguments=given.arguments)
-            played = await (call(peer) if given.call else script(peer))
+            played = await (call(peer) if given.call else script(peer, given.big))
             found |= {"protocol": peer.protocol, "server": peer.server, "tools": tools, **played}
     return found
 
@@ -305,7 +325,11 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="auto")
     parser.add_argument("--call")
     parser.add_argument("--arguments", default="{}")
+    parser.add_argument("--big", type=int, default=2_000_000, help="bytes of the large result")
     parser.add_argument("--nats", help="where NATS is: then a server's name stands after --")
+    parser.add_argument(
+        "--over", choices=WAYS, default="stdio", help="other ways have a URL after --"
+    )
     parser.add_argument("server", nargs="+")
     print(json.dumps(anyio.run(play, parser.parse_args())), flush=True)
 

@@ -4,7 +4,6 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
-const BIG_BYTES = 2_000_000;
 const STEPS = 5;
 const PATIENCE = 10_000;
 const MODERN = '2026-07-28';
@@ -21,12 +20,21 @@ export function options() {
     args: process.argv.slice(2, cut),
     options: {
       mode: { type: 'string', default: 'auto' },
+      over: { type: 'string', default: 'stdio' },
+      big: { type: 'string', default: '2000000' },
       call: { type: 'string' },
       arguments: { type: 'string', default: '{}' },
     },
   });
   const [command, ...args] = process.argv.slice(cut + 1);
   return { ...values, modern: MODERN, server: { command, args, env: { ...process.env }, stderr: 'inherit' } };
+}
+
+/** Return the transport that the options ask for, of those that an SDK has: `stdio`, and more by a URL. */
+export function transportOf({ over, server }, kinds) {
+  const Kind = kinds[over];
+  if (!Kind) throw new Error(`this SDK has no client of ${over}`);
+  return new Kind(over === 'stdio' ? server : new URL(server.command));
 }
 
 /** What came in that no answer held, and the handlers that take it. */
@@ -145,7 +153,7 @@ async function answers({ seen }, text) {
   };
 }
 
-async function script(peer) {
+async function script(peer, { big }) {
   const { client } = peer;
   const gathered = gather(client.transport);
   const key = randomUUID().slice(0, 12);
@@ -161,7 +169,7 @@ async function script(peer) {
     resource: (await client.readResource({ uri: 'test://hello' })).contents[0].text,
     prompt: (await client.getPrompt({ name: 'greet', arguments: { name: 'Ann' } })).messages[0]
       .content.text,
-    big: (await text('big', { bytes: BIG_BYTES })).length,
+    big: (await text('big', { bytes: Number(big) })).length,
     cancelled: await cancelSlow(client, key),
     noticed: await noticed(client, key),
     ...(await answers(peer, text)),
@@ -183,7 +191,7 @@ export async function play({ protocol, given, ...peer }) {
     protocol,
     server: client.getServerVersion()?.name ?? null,
     tools: (await names(client)).filter((name) => !name.startsWith('grown_')),
-    ...(given.call ? await singleCall(client, given) : await script(peer)),
+    ...(given.call ? await singleCall(client, given) : await script(peer, given)),
   };
   await client.close();
   console.log(JSON.stringify(found));

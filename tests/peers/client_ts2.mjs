@@ -1,9 +1,9 @@
 // A client by the TypeScript SDK v2, in the era that `--mode` asks for.
 
-import { Client } from '@modelcontextprotocol/client';
+import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 
-import { CAPABILITIES, options, play, Seen } from './client_script.mjs';
+import { CAPABILITIES, options, play, Seen, transportOf } from './client_script.mjs';
 
 const given = options();
 const mode = given.mode === 'modern' ? { pin: given.modern } : given.mode;
@@ -17,7 +17,13 @@ client.setRequestHandler('sampling/createMessage', seen.onSample);
 client.setNotificationHandler('notifications/resources/updated', seen.onUpdated);
 client.setNotificationHandler('notifications/tools/list_changed', seen.onChanged);
 
-await client.connect(new StdioClientTransport(given.server));
+await client.connect(
+  transportOf(given, {
+    stdio: StdioClientTransport,
+    http: StreamableHTTPClientTransport,
+    sse: SSEClientTransport,
+  }),
+);
 const protocol = client.getNegotiatedProtocolVersion();
 const watch = (uri) =>
   protocol === given.modern

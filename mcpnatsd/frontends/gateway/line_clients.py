@@ -39,8 +39,13 @@ class LineClient:
         self.principal = principal
         self.arrivals = Arrivals()
         self._framed = framed
-        output = RoutedOutput(self._put, lambda: self.arrivals.waiting_bytes)
-        self.edge = Edge(bus, server, output)
+        self._output = RoutedOutput(self._put, lambda: self.arrivals.waiting_bytes)
+        self.edge = Edge(bus, server, self._output)
+
+    def close(self) -> None:
+        self.arrivals.close()
+        self.edge.gone()
+        self._output.close()
 
     def _put(self, line: bytes) -> None:
         self.arrivals.put(event(line) if self._framed else line)
@@ -76,8 +81,7 @@ class LineClients:
     def _end(self, id: str) -> None:  # noqa: A002
         client = self._clients.pop(id, None)
         if client is not None:
-            client.arrivals.close()
-            client.edge.gone()
+            client.close()
 
     # HTTP+SSE (2024-11-05).
 

@@ -25,6 +25,9 @@ BACKLOG: Final = 1024
 KEEP_ALIVE_FOR: Final = 75
 """Seconds for which a connection between two requests is kept."""
 
+NOT_READ_FOR_MS: Final = 120_000
+"""Milliseconds until a client that takes nothing of what it was sent is cut off."""
+
 TICK: Final = 0.25
 END_WITHIN: Final = 1.0
 """Seconds for requests to notice that their clients are cut off."""
@@ -40,11 +43,12 @@ class HttpFrontend:
         self.endpoint = endpoint
         self._bus = bus
         self._gateway: Gateway | None = None
+        self._address = endpoint.address
 
     @property
     def place(self) -> str:
         scheme = "http" if self.endpoint.tls is None else "https"
-        return f"{scheme}://{self.endpoint.address}/mcp/"
+        return f"{scheme}://{self._address}/mcp/"
 
     @property
     def server(self) -> str:
@@ -66,6 +70,8 @@ class HttpFrontend:
         gate = Gate(self.endpoint, None if jwt is None else SignedTokens(jwt))
         self._gateway = Gateway(self.endpoint, self._bus, gate)
         listening = _bound(self.endpoint.address)
+        port = listening.getsockname()[1]  # the file may say 0: any free one
+        self._address = f"{self.endpoint.address.rpartition(':')[0]}:{port}"
         server = _Server(self._config(self._gateway))
         try:
             async with asyncio.TaskGroup() as group:
@@ -131,6 +137,13 @@ class _Server(uvicorn.Server):
                 task.cancel()
 
 
+def _bound_silence(listening: socket.socket) -> None:
+    """Have the kernel end connections of clients that vanished, or read nothing. Linux can."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, NOT_READ_FOR_MS)
+
+
 def _bound(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -139,6 +152,7 @@ def _bound(address: str) -> socket.socket:
         listening = socket.socket(found[0], found[1])
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _bound_silence(listening)
             listening.bind(found[4])
         except OSError:
             listening.close()

@@ -4,7 +4,6 @@ There is no session and nothing to resume. A client that closes its connection c
 """
 
 import asyncio
-import logging
 from typing import Final
 
 from mcpnatsd.bus.call import Call
@@ -13,13 +12,11 @@ from mcpnatsd.errors import Busy, HttpRefused, McpnatsdError
 from mcpnatsd.frontends.gateway.http_request import KEEP_ALIVE_AFTER, Arrivals, HttpRequest
 from mcpnatsd.frontends.gateway.mirrors import Mirrors
 from mcpnatsd.frontends.output import MOST_WAITING_BYTES
-from mcpnatsd.protocol import eras, headers, http_rules, jsonrpc, outgoing, subjects
+from mcpnatsd.protocol import eras, headers, http_rules, jsonrpc, outgoing
 from mcpnatsd.protocol.event_stream import event
 from mcpnatsd.protocol.http_rules import EVENTS, JSON
 from mcpnatsd.protocol.jsonrpc import Message, Notification, Request
 from mcpnatsd.protocol.outgoing import Outgoing
-
-log = logging.getLogger(__name__)
 
 QUICK: Final = 0.25
 """Seconds in which most answers come. Only then it is worth a task to see that a client leaves."""
@@ -50,7 +47,8 @@ class ModernGateway:
             await self._exchange(http, server, edge, asked)
         elif isinstance(message, Notification):
             http_rules.check_revision(http.headers.get(headers.VERSION.lower(), ""))
-            self._forward(server, message.method, line)
+            if message.method != eras.CANCELLED:  # closing the connection is what cancels
+                self._bus.tell(server, message.method, line)
             await http.respond(202)
         else:
             raise HttpRefused(400, "a client of this revision sends no responses")
@@ -62,17 +60,6 @@ class ModernGateway:
             await answer.pass_on(http)
         finally:
             self._bus.requester.cancel(call, "the client is gone")
-
-    def _forward(self, server: str, method: str, line: bytes) -> None:
-        """Send a notification of an extension to whoever takes it. There is no answer to it."""
-        if method == eras.CANCELLED:
-            return  # closing the connection is what cancels
-        subject = subjects.request(self._bus.prefix, server, subjects.tail(method))
-        block = headers.encode([(headers.METHOD, headers.safe(method))])
-        try:
-            self._bus.connection.publish(subject, line, headers=block)
-        except McpnatsdError as fault:
-            log.debug("notification not sent", extra={"method": method, "error": str(fault)})
 
 
 class _Answer:

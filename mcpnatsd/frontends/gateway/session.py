@@ -36,6 +36,12 @@ class RoutedOutput(Output):
         if not self.closed:
             self._route(line)
 
+    def close(self) -> None:
+        """Let go of whoever took the lines: what refers to itself stays in memory for long."""
+        self.closed = True
+        self._route = _drop
+        self._target = _Waiting(lambda: 0)
+
 
 class _Waiting:
     def __init__(self, waiting: Callable[[], int]) -> None:
@@ -43,6 +49,10 @@ class _Waiting:
 
     def write(self, data: bytes) -> None:
         """Never used: lines are handed on."""
+
+
+def _drop(_line: bytes) -> None:
+    """Nobody is there any more."""
 
 
 class HttpSession:
@@ -63,8 +73,8 @@ class HttpSession:
 
     def begin(self, store: EventStore) -> None:
         self.streams = Streams(store)
-        output = RoutedOutput(self._route, lambda: self.streams.waiting_bytes)
-        self.edge = Edge(self._bus, self.server, output)
+        self._output = RoutedOutput(self._route, lambda: self.streams.waiting_bytes)
+        self.edge = Edge(self._bus, self.server, self._output)
 
     def _route(self, line: bytes) -> None:
         if self._opening is not None:
@@ -81,12 +91,13 @@ class HttpSession:
 
     def idle_since(self, now: float) -> float:
         """Return for how long nobody has used it."""
-        if self.streams.read or self.streams.in_flight:
+        if self.streams.read:
             self.used_at = now
         return now - self.used_at
 
     def close(self) -> None:
         self.edge.gone()
+        self._output.close()
         self.streams.close()
 
     async def receive(self, http: HttpRequest, message: Message, line: bytes) -> bool:
@@ -96,8 +107,8 @@ class HttpSession:
             McpnatsdError: It is against the rules.
         """
         self.used_at = self._now()
-        if self.edge.full:
-            raise Busy("too much of this session waits for NATS")
+        if self.edge.full or self.streams.full:
+            raise Busy("too much of this session waits for NATS, or for answers")
         if not isinstance(message, Request):
             self._receive_unanswered(message, line)
             await http.respond(202)

@@ -17,6 +17,9 @@ from mcpnatsd.protocol.jsonrpc import Key, Notification, Request, Response
 MOST_ENDED: Final = 64
 """Streams of one session that are over and may still be asked for."""
 
+MOST_IN_FLIGHT: Final = 1024
+"""Requests of one session. Their clients may have gone: a call goes on without a connection."""
+
 _UNRELATED: Final = frozenset({
     "notifications/resources/updated",
     "notifications/resources/list_changed",
@@ -107,11 +110,12 @@ class Streams:
     @property
     def read(self) -> bool:
         """Whether somebody reads any of them."""
-        return any(one.read for one in self._by_id.values())
+        return any(one.read for one in (*self._by_id.values(), *self._in_flight.values()))
 
     @property
-    def in_flight(self) -> int:
-        return len(self._in_flight)
+    def full(self) -> bool:
+        """Whether too many requests wait for their answers."""
+        return len(self._in_flight) >= MOST_IN_FLIGHT
 
     def awaits(self, key: Key) -> bool:
         return key in self._in_flight

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mcpnatsd.protocol.event_reader import Event, EventReader
 
+
 def read(stream: bytes, limit: int = 1000) -> list[Event]:
     return EventReader(limit).receive(stream)
 
