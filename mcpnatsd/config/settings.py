@@ -75,7 +75,9 @@ def wrong_with(url: str) -> str | None:
         port = parts.port
     except ValueError:
         port = 0
-    return f"the port of {parts.hostname} is none: 1 to 65535 are" if port == 0 else None
+    return (
+        f"the port of {parts.hostname or 'the URL'} is none: 1 to 65535 are" if port == 0 else None
+    )
 
 
 def _refuse_missing(given: Mapping[str, str | None]) -> None:
