@@ -22,6 +22,7 @@ from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.legacy_shared import Member, SharedLegacy
 from mcpnatsd.backends.modern import Modern
 from mcpnatsd.backends.recall import Recall
+from mcpnatsd.backends.seat import Seats
 from mcpnatsd.backends.session import LegacySession
 from mcpnatsd.backends.shared import Shared
 from mcpnatsd.backends.translator import Translator
@@ -102,7 +103,11 @@ class Bridge:
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         seal = Seal(place.instance, secrets.token_bytes(32))
-        self._modern = Modern(config, launcher, self.catalogue, self, place.version, seal=seal)
+        shares = config.isolation is Isolation.SHARED and tunnels
+        seats = Seats(self._shared_legacy) if shares else None
+        self._modern = Modern(
+            config, launcher, self.catalogue, self, place.version, seal=seal, seats=seats
+        )
         self._forwarder = Forwarder(place.connection, place.inbox, place.prefix.plain, config.name)
         self._tunnels = ServedTunnels(
             place.connection, line_bytes=config.limits.line_bytes, instance=place.instance
@@ -138,7 +143,7 @@ class Bridge:
     @property
     def open_sessions(self) -> int:
         shared = self.legacy_shared
-        members = len(shared.members) if shared is not None else 0
+        members = sum(one.counted for one in shared.members) if shared is not None else 0
         return len(self.sessions) + members + len(self.translator.sessions)
 
     @property
@@ -256,7 +261,7 @@ class Bridge:
             newest = eras.LEGACY_REVISIONS[0]
             raise eras.mismatch(self.server, self.catalogue.verdict, newest)
         if self.config.isolation is Isolation.SHARED:
-            return self._join_shared(tunnel)
+            return self._shared_legacy().open(tunnel)
         session = LegacySession(
             self.config,
             self._launcher,
@@ -270,8 +275,8 @@ class Bridge:
         self.spawn(self._run_session(session))
         return session
 
-    def _join_shared(self, tunnel: ServedTunnel) -> Member:
-        """Let a client onto the process that all legacy sessions share."""
+    def _shared_legacy(self) -> SharedLegacy:
+        """Return the process that all legacy sessions share, tunnels and translated ones."""
         if self.legacy_shared is None or self.legacy_shared.over:
             self.legacy_shared = SharedLegacy(
                 self.config,
@@ -283,7 +288,7 @@ class Bridge:
                 on_tools=self.catalogue.learn_page,
             )
             self.spawn(self._run_shared(self.legacy_shared))
-        return self.legacy_shared.open(tunnel)
+        return self.legacy_shared
 
     async def _run_shared(self, shared: SharedLegacy) -> None:
         try:
@@ -307,7 +312,7 @@ class Bridge:
             if session.ledger.in_flight == 0:
                 session.leave(fault)
         for member in list(self.legacy_shared.members) if self.legacy_shared else ():
-            if member.ledger.in_flight == 0:
+            if member.counted and member.ledger.in_flight == 0:
                 member.fail(fault)
                 member.client_gone("draining")
         self.translator.end_idle(fault)

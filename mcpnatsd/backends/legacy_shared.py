@@ -7,7 +7,7 @@ first session, ended when it has been idle, and when it dies every session with 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from mcpnatsd.backends.faults import (
     call_timed_out,
@@ -17,7 +17,6 @@ from mcpnatsd.backends.faults import (
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
-from mcpnatsd.bus.tunnel_server import ServedTunnel
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import BackendError, Busy, McpnatsdError, ProcessDied, ProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
@@ -41,11 +40,25 @@ _LINE_COST: Final = 512
 """What a line that waits costs beside its bytes."""
 
 
+class Tunnel(Protocol):
+    """Where a client is reached: a tunnel on the bus, or a seat of a translator."""
+
+    @property
+    def full(self) -> bool: ...
+    def send(self, line: bytes, /) -> None: ...
+    def refuse(self, message: Message, fault: McpnatsdError, /) -> None: ...
+    def close(self, fault: McpnatsdError | None, /) -> None: ...
+    def hold(self, *, yes: bool) -> None: ...
+
+
 class Member:
     """One client's session on the shared process."""
 
-    def __init__(self, shared: "SharedLegacy", tunnel: ServedTunnel) -> None:
+    def __init__(self, shared: "SharedLegacy", tunnel: Tunnel, *, counted: bool) -> None:
         self.tunnel = tunnel
+        self.counted = counted
+        """Whether its calls are counted here, and its lists of tools read."""
+
         self.ledger = Ledger()
         self.over_bytes = 0
         """Sent since its window was full: how far it is behind."""
@@ -102,9 +115,9 @@ class SharedLegacy:
         """Whether it takes nobody in any more: the next client needs another process."""
         return self._over.is_set()
 
-    def open(self, tunnel: ServedTunnel) -> Member:
+    def open(self, tunnel: Tunnel, *, counted: bool = True) -> Member:
         """Let a client in."""
-        member = Member(self, tunnel)
+        member = Member(self, tunnel, counted=counted)
         self.members.add(member)
         return member
 
@@ -250,7 +263,7 @@ class SharedLegacy:
 
     def _give_up(self, session: SharedSession[Member], member: Member, asked: Asked) -> None:
         fault = call_timed_out(self._config)
-        self._statistics.record(asked.method, asked.name, self._now() - asked.at, str(fault))
+        self._count(member, asked, str(fault))
         member.tunnel.send(jsonrpc.error_of(asked.id, fault))
         key = jsonrpc.key_of(asked.id)
         if key is not None:
@@ -279,11 +292,14 @@ class SharedLegacy:
         asked = member.ledger.receive_from_server(response)
         if asked is None:
             return
-        error = error_in(asked.method, response, line)
-        self._statistics.record(asked.method, asked.name, self._now() - asked.at, error)
-        if asked.method == eras.LIST_TOOLS:
+        self._count(member, asked, error_in(asked.method, response, line))
+        if asked.method == eras.LIST_TOOLS and member.counted:
             line = self._on_tools(response, line)
         self._send(member, line)
+
+    def _count(self, member: Member, asked: Asked, error: str | None) -> None:
+        if member.counted:
+            self._statistics.record(asked.method, asked.name, self._now() - asked.at, error)
 
     def _send(self, member: Member, line: bytes) -> None:
         """Send a line to a client. One that does not keep up is let go: the others go on."""

@@ -40,7 +40,7 @@ _ALL: Final = ("", "")
 class Modern:
     """Modern requests of one server."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         config: ServerConfig,
         launcher: Launcher,
@@ -49,7 +49,9 @@ class Modern:
         version: str,
         *,
         seal: Seal,
+        seats: Launcher | None = None,
     ) -> None:
+        """Take what answers; `seats` is where translated clients get another kind of process."""
         self.settled = asyncio.Event()
         """Set once the first start has come to something."""
 
@@ -66,7 +68,9 @@ class Modern:
         self._probe_died = False
         """Whether a process ended upon `server/discover`, before anybody knew what it is."""
 
-        self.translator = Translator(config, launcher, catalogue, owner, seal=seal, version=version)
+        self.translator = Translator(
+            config, seats or launcher, catalogue, owner, seal=seal, version=version
+        )
 
     @property
     def shared(self) -> list[Shared]:

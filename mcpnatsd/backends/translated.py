@@ -18,9 +18,11 @@ from mcpnatsd.backends.faults import (
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
-from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.config.model import Isolation, ServerConfig
 from mcpnatsd.errors import BackendError, McpnatsdError, ProcessDied, ProtocolError
-from mcpnatsd.protocol import eras, jsonrpc, to_legacy
+from mcpnatsd.protocol import eras, jsonrpc
+from mcpnatsd.protocol.askers import Askers
+from mcpnatsd.protocol.incoming import Asked
 from mcpnatsd.protocol.jsonrpc import Message, Response
 from mcpnatsd.protocol.legacy_deliveries import (
     Answer,
@@ -84,6 +86,7 @@ class TranslatedSession:
         declared: Declared,
         desk: Desk,
         *,
+        askers: Askers,
         id: str,  # noqa: A002
         version: str,
         logs: bool,
@@ -98,6 +101,7 @@ class TranslatedSession:
         self._launcher = launcher
         self._declared = declared
         self._desk = desk
+        self._askers = askers
         self._version = version
         self._logs = logs
         self._early: list[Caller] = []
@@ -125,11 +129,18 @@ class TranslatedSession:
     def parked(self) -> int:
         return 0 if self.use is None else self.use.parked
 
-    def takes(self, method: str) -> bool:
-        """Say whether a request that may be asked about can come now."""
+    @property
+    def fenced(self) -> bool:
+        """Whether a request that is known to ask waits for nothing but a cancel to be read."""
+        return self.use is not None and self.use.fenced
+
+    def takes(self, asked: Asked) -> bool:
+        """Say whether a request that is known to ask can come now."""
+        name = (asked.request.method, asked.name or "")
         if self.use is not None:
-            return self.use.takes(method)
-        return not any(one.asked.request.method in to_legacy.ASKABLE for one in self._early)
+            return self.use.takes(name)
+        early = ((one.asked.request.method, one.asked.name or "") for one in self._early)
+        return not any(each in self._askers for each in early)
 
     async def run(self) -> None:
         """Live from start to end; the process is gone when this returns."""
@@ -169,10 +180,9 @@ class TranslatedSession:
         if self.use is None:
             return
         self.used_at = self._now()
-        request, params = caller.asked.request, caller.asked.params
         ours, round_ = ticket.call, ticket.round
         try:
-            out = self.use.resume(caller, request, params, self._now(), ours=ours, round=round_)
+            out = self.use.resume(caller, caller.asked, self._now(), ours=ours, round=round_)
         except McpnatsdError as fault:
             caller.fail(fault)
             return
@@ -190,7 +200,7 @@ class TranslatedSession:
     def cancel(self, ours: int, reason: str) -> None:
         """Give a request up, running or parked."""
         if self.use is not None:
-            self._deliver(self.use.cancel(ours, reason))
+            self._deliver(self.use.cancel(ours, self._now(), reason))
             self.used_at = self._now()
             self._desk.freed(self)
 
@@ -248,7 +258,13 @@ class TranslatedSession:
             return
         result = jsonrpc.object_of(message.members, "result")
         capabilities = jsonrpc.object_of(result, "capabilities")
-        self.use = LegacyUse(capabilities, self._declared, logs=self._logs)
+        self.use = LegacyUse(
+            capabilities,
+            self._declared,
+            self._askers,
+            logs=self._logs,
+            alone=self._config.isolation is Isolation.SESSION,
+        )
         self._write(jsonrpc.notification(eras.INITIALIZED, {}))
         facts = {"server": self._config.name, "pid": self.process and self.process.pid}
         log.info("session for a modern client started", extra=facts)
@@ -277,10 +293,11 @@ class TranslatedSession:
             process.kill()
             return
         self._deliver(use.expire(now))
+        self._desk.freed(self)
         for ours, caller in use.overdue(now, limits.call_timeout):
             self._give_up(use, ours, caller, now)
         idle_for = limits.idle_timeout
-        if idle_for and self.idle and self._desk.is_idle(self, now - idle_for):
+        if idle_for and self.idle and not self.over and self._desk.is_idle(self, now - idle_for):
             log.info("session is idle; ended", extra={"server": self._config.name})
             self.end(instance_stopping(self._config))
 
@@ -296,9 +313,8 @@ class TranslatedSession:
     # Deliveries.
 
     def _open(self, use: LegacyUse[Caller], caller: Caller) -> None:
-        request, params = caller.asked.request, caller.asked.params
         try:
-            ours, out = use.open(caller, request, params, self._now())
+            ours, out = use.open(caller, caller.asked, self._now())
         except McpnatsdError as fault:
             caller.fail(fault)
             return

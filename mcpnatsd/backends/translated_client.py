@@ -10,16 +10,18 @@ from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.faults import call_timed_out
 from mcpnatsd.backends.shared import MOST_WAITING
 from mcpnatsd.backends.translated import TranslatedSession
-from mcpnatsd.config.model import ServerConfig
+from mcpnatsd.config.model import Isolation, ServerConfig
 from mcpnatsd.errors import Busy, InstanceLost, McpnatsdError
-from mcpnatsd.protocol import eras, jsonrpc, to_legacy
+from mcpnatsd.protocol import eras, jsonrpc
+from mcpnatsd.protocol.askers import Askers
+from mcpnatsd.protocol.incoming import Asked
 from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.legacy_deliveries import Mine, Park, Told
 from mcpnatsd.protocol.legacy_listens import Listens
 from mcpnatsd.protocol.to_legacy import Declared
 
 MOST_SPARES: Final = 8
-"""Sessions of one client: each holds one call at a time that the client may be asked about."""
+"""Sessions of one client: each holds one call at a time of those that are known to ask."""
 
 _SUBSCRIBE: Final = "resources/subscribe"
 _UNSUBSCRIBE: Final = "resources/unsubscribe"
@@ -59,6 +61,7 @@ class TranslatedClient:
         translator: Translator,
         who: tuple[str, str],
         *,
+        askers: Askers,
         once: bool,
     ) -> None:
         self._now = asyncio.get_running_loop().time
@@ -72,6 +75,9 @@ class TranslatedClient:
         self.sessions: list[TranslatedSession] = []
         self._config = config
         self._translator = translator
+        self._askers = askers
+        own = config.isolation is Isolation.SESSION
+        self._most_sessions = 1 if own else MOST_SPARES
         self._listens: Listens[Caller] = Listens()
         self._subscribing: dict[int, str] = {}
         self._asking: deque[Caller] = deque()
@@ -103,8 +109,8 @@ class TranslatedClient:
         if method == eras.LISTEN:
             self._listen(caller)
             return
-        queue = self._asking if self._asks(method) else self._others
-        session = None if queue else self._session_for(method)
+        queue = self._asking if self._asks(caller.asked) else self._others
+        session = None if queue else self._session_for(caller.asked)
         if session is not None:
             session.receive(caller)
         elif not self.sessions:
@@ -138,7 +144,8 @@ class TranslatedClient:
                 session.request(_SUBSCRIBE, uri=uri)
 
     def freed(self, session: TranslatedSession) -> None:
-        self._pump()
+        if self._asking or self._others:
+            self._pump()
         if self.once and self.idle and not session.over:
             session.end(self.full())
 
@@ -176,19 +183,22 @@ class TranslatedClient:
 
     # Sessions.
 
-    def _asks(self, method: str) -> bool:
-        return bool(self.declared.kinds) and method in to_legacy.ASKABLE
+    def _asks(self, asked: Asked) -> bool:
+        known = (asked.request.method, asked.name or "") in self._askers
+        return known and bool(self.declared.kinds)
 
-    def _session_for(self, method: str) -> TranslatedSession | None:
+    def _session_for(self, asked: Asked) -> TranslatedSession | None:
         """Return the session for a request; None when it must wait."""
         first = self.open()
         if first is None:
             return None
-        if not self._asks(method):
+        if not self._asks(asked):
             return first if first.busy < self._config.limits.concurrency else None
-        free = next((one for one in self.sessions if one.takes(method)), None)
-        if free is not None or len(self.sessions) >= MOST_SPARES:
+        free = next((one for one in self.sessions if one.takes(asked)), None)
+        if free is not None or len(self.sessions) >= self._most_sessions:
             return free
+        if any(one.fenced for one in self.sessions):
+            return None
         return self._start()
 
     def _start(self) -> TranslatedSession | None:
@@ -202,13 +212,16 @@ class TranslatedClient:
             text = f"server {self._config.name!r} has {MOST_WAITING} requests waiting"
             caller.fail(Busy(text))
             return
-        caller.on_cancel = partial(_leave, queue, caller)
+        caller.on_cancel = partial(self._leave, caller)
         queue.append(caller)
 
     def _pump(self) -> None:
-        for queue in (self._asking, self._others):
+        for queue in (self._others, self._asking):
             while queue:
-                session = self._session_for(queue[0].asked.request.method)
+                if queue is self._others and self._asks(queue[0].asked):
+                    self._asking.append(queue.popleft())  # that was learnt meanwhile
+                    continue
+                session = self._session_for(queue[0].asked)
                 if session is None:
                     break
                 session.receive(queue.popleft())
@@ -261,6 +274,11 @@ class TranslatedClient:
             for session in list(self.sessions):
                 session.request(_UNSUBSCRIBE, uri=uri)
 
+    def _leave(self, caller: Caller, _reason: str) -> None:
+        for queue in (self._asking, self._others):
+            if caller in queue:
+                queue.remove(caller)
+
     def _leave_early(self, caller: Caller, _reason: str) -> None:
         if caller in self._early:
             self._early.remove(caller)
@@ -277,8 +295,3 @@ class TranslatedClient:
     def _tell(self, told: list[tuple[Caller, bytes]]) -> None:
         for caller, line in told:
             caller.note(line)
-
-
-def _leave(queue: deque[Caller], caller: Caller, _reason: str) -> None:
-    if caller in queue:
-        queue.remove(caller)

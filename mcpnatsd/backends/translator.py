@@ -16,16 +16,28 @@ from msgspec import Raw
 
 from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
+from mcpnatsd.backends.faults import call_timed_out
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.shared import MOST_WAITING
 from mcpnatsd.backends.translated import TranslatedSession
 from mcpnatsd.backends.translated_client import TranslatedClient
 from mcpnatsd.config.model import Isolation, ServerConfig
-from mcpnatsd.errors import Busy, InstanceLost, McpnatsdError, Outcome, Reported
+from mcpnatsd.errors import (
+    Busy,
+    CallTimeout,
+    InstanceLost,
+    McpnatsdError,
+    Outcome,
+    ProcessDied,
+    Reported,
+)
 from mcpnatsd.protocol import eras, jsonrpc, parked, to_legacy
-from mcpnatsd.protocol.jsonrpc import Members, Response
+from mcpnatsd.protocol.askers import Askers
+from mcpnatsd.protocol.incoming import Asked
+from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.legacy_deliveries import Park
 from mcpnatsd.protocol.parked import Seal, Ticket
+from mcpnatsd.protocol.to_legacy import Declared
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +49,10 @@ MOST_PARKED: Final = 256
 
 MOST_PARKED_EACH: Final = 16
 """Likewise of one client."""
+
+
+MOST_FACES: Final = 8
+"""Sets of capabilities and names of one client that have sessions, as long as some are idle."""
 
 
 class Owner(Protocol):
@@ -78,6 +94,7 @@ class Translator:
         self._seal = seal
         self._version = version
         self._shared = config.isolation is Isolation.SHARED
+        self._askers = Askers()
         self._clients: dict[object, TranslatedClient] = {}
         self._turns: deque[Caller] = deque()
         """Callers that nobody could find again: each has a process of its own, in its turn."""
@@ -105,16 +122,17 @@ class Translator:
     def receive(self, caller: Caller) -> None:
         """Take a request."""
         asked = caller.asked
-        meta = jsonrpc.object_of(asked.params, eras.META)
+        edge = caller.edge
         try:
-            _check(caller, meta)
+            _check(asked, edge)
         except Reported as fault:
             caller.fail(fault)
             return
-        if self._shared or (caller.edge and not asked.bare):
-            client = self._client_of(caller, caller.edge, meta)
+        if self._shared or (edge and not asked.bare):
+            client = self._client_of(caller, edge)
             client.receive(caller)
-            self._forget_empty(client)
+            if not client.sessions:
+                self._forget_empty(client)
         else:
             self._receive_once(caller)
 
@@ -129,7 +147,7 @@ class Translator:
             if holder != self._seal.instance:
                 self._owner.forward(caller, holder)
             else:
-                to_legacy.check_envelope(jsonrpc.object_of(caller.asked.params, eras.META))
+                to_legacy.check_envelope(caller.asked.meta())
                 self._resume(caller, self._seal.open(state, *_who(caller), self._now()))
         except McpnatsdError as fault:
             caller.fail(fault)
@@ -137,7 +155,7 @@ class Translator:
 
     def discover(self, caller: Caller) -> None:
         """Answer `server/discover` from the handshake, of an earlier session or of a new one."""
-        meta = jsonrpc.object_of(caller.asked.params, eras.META)
+        meta = caller.asked.meta()
         if eras.requested_revision(meta) is not None:
             try:
                 to_legacy.check_envelope(meta)
@@ -147,8 +165,12 @@ class Translator:
         if self._catalogue.verdict.initialized:
             self._answer_discover(caller)
             return
+        opening = next((client for client, _ in self._discovers if client.sessions), None)
+        if opening is not None:  # one handshake tells all who ask
+            self._discovers.append((opening, caller))
+            return
         edge = caller.edge or f"discover {next(self._numbers)}"
-        client = self._client_of(caller, edge, meta)
+        client = self._client_of(caller, edge)
         self._discovers.append((client, caller))
         if client.open() is None:
             self._settle_discovers(client, client.full())
@@ -160,6 +182,8 @@ class Translator:
             if now - one[1].opened_at >= DISCOVER_WITHIN:
                 self._discovers.remove(one)
                 one[1].fail(self.no_discover())
+        while self._turns and now - self._turns[0].opened_at >= self._config.limits.call_timeout:
+            self._turns.popleft().fail(call_timed_out(self._config))
         for client in list(self._clients.values()):
             client.tick(now)
 
@@ -181,13 +205,15 @@ class Translator:
     def end_longest_idle(self) -> bool:
         """Make room for one more session, at the cost of the client that needs its own least."""
         idle = [client for client in self._clients.values() if client.idle and client.sessions]
-        if not idle:
-            return False
+        if idle:
+            self._end_longest_idle(idle)
+        return bool(idle)
+
+    def _end_longest_idle(self, idle: list[TranslatedClient]) -> None:
         client = min(idle, key=lambda one: max(session.used_at for session in one.sessions))
         text = f"server {self._config.name!r} needed the room of this session"
         for session in list(client.sessions):
             session.end(InstanceLost(text, outcome=Outcome.NOT_EXECUTED))
-        return True
 
     def no_discover(self) -> Reported:
         text = f"server {self._config.name!r} speaks the handshake era: send initialize"
@@ -204,6 +230,7 @@ class Translator:
             self._launcher,
             client.declared,
             client,
+            askers=self._askers,
             id=f"{next(self._numbers):x}",
             version=self._version,
             logs=not self._shared,
@@ -212,7 +239,9 @@ class Translator:
         return session
 
     def learn(self, response: Response) -> None:
-        self._catalogue.learn_verdict(eras.verdict_of_initialize(response))
+        verdict = eras.verdict_of_initialize(response)
+        if verdict.legacy or verdict.modern:  # another error may be about what the client said
+            self._catalogue.learn_verdict(verdict)
 
     def listed(self, response: Response, line: bytes) -> bytes:
         return self._catalogue.learn_page(response, line)
@@ -235,7 +264,8 @@ class Translator:
             turns, self._turns = list(self._turns), deque()
             for caller in turns:
                 caller.fail(fault)
-        elif session.use is None:
+        elif session.use is None and isinstance(fault, ProcessDied | CallTimeout):
+            # Not one that was evicted, nor one whose client the server does not take.
             self._failures += 1
             self._owner.start_failed(self._failures, fault)
         if not client.sessions:
@@ -253,7 +283,7 @@ class Translator:
             park.caller.fail(Busy(text))
             session.cancel(park.ours, "too many calls wait for their clients")
             return
-        ticket = Ticket(*client.who, session.id, park.ours, park.round, park.until)
+        ticket = Ticket(parked.digest(*client.who), session.id, park.ours, park.round, park.until)
         result = {
             "resultType": "input_required",
             "inputRequests": park.asks,
@@ -271,15 +301,30 @@ class Translator:
         text = "the process that this call was parked in ended; start over"
         raise InstanceLost(text)
 
-    def _client_of(self, caller: Caller, edge: str, meta: Members) -> TranslatedClient:
-        who = (caller.user.decode("latin-1"), edge)
-        key: object = "" if self._shared else (*who, to_legacy.key_of_client(meta))
+    def _client_of(self, caller: Caller, edge: str) -> TranslatedClient:
+        meta = caller.asked.meta()
+        key: object = ""
+        if not self._shared:
+            key = (caller.user, edge, *to_legacy.said_of_client(meta))
         client = self._clients.get(key)
         if client is None:
+            self._make_room_of((caller.user.decode("latin-1"), edge))
             declared = to_legacy.NOTHING if self._shared else to_legacy.declared(meta)
-            client = TranslatedClient(self._config, declared, self, who, once=False)
+            client = self._new_client(declared, (caller.user.decode("latin-1"), edge), once=False)
             self._clients[key] = client
         return client
+
+    def _make_room_of(self, who: tuple[str, str]) -> None:
+        """End what a client that says something else of itself each time needs least."""
+        own = [client for client in self._clients.values() if client.who == who]
+        idle = [client for client in own if client.idle and client.sessions]
+        if len(own) >= MOST_FACES and idle:
+            self._end_longest_idle(idle)
+
+    def _new_client(
+        self, declared: Declared, who: tuple[str, str], *, once: bool
+    ) -> TranslatedClient:
+        return TranslatedClient(self._config, declared, self, who, askers=self._askers, once=once)
 
     def _forget_empty(self, client: TranslatedClient) -> None:
         if not client.sessions and not client.queued:
@@ -297,8 +342,8 @@ class Translator:
     def _next_turn(self) -> None:
         while self._turns and sum(self._onces()) < self._config.limits.concurrency:
             caller = self._turns.popleft()
-            declared = to_legacy.declared(jsonrpc.object_of(caller.asked.params, eras.META))
-            client = TranslatedClient(self._config, declared, self, _who(caller), once=True)
+            declared = to_legacy.declared(caller.asked.meta())
+            client = self._new_client(declared, _who(caller), once=True)
             self._clients[client] = client
             client.receive(caller)
             self._forget_empty(client)
@@ -319,25 +364,27 @@ class Translator:
     def _settle_discovers(self, client: TranslatedClient, fault: McpnatsdError) -> None:
         waiting = [one for one in self._discovers if one[0] is client]
         self._discovers = [one for one in self._discovers if one[0] is not client]
-        for _, caller in waiting:
+        for _, caller in waiting[:1]:
             caller.fail(fault)
+        for _, caller in waiting[1:]:  # it was the first one's session: the next opens its own
+            self.discover(caller)
 
 
 def _who(caller: Caller) -> tuple[str, str]:
     return caller.user.decode("latin-1"), caller.edge
 
 
-def _check(caller: Caller, meta: Members) -> None:
+def _check(asked: Asked, edge: str) -> None:
     """Check a request that is no retry of ours.
 
     Raises:
         Reported: It is no modern request, or one that nobody can answer here.
     """
-    method, params = caller.asked.request.method, caller.asked.params
-    to_legacy.check_envelope(meta)
+    method = asked.request.method
+    to_legacy.check_envelope(asked.meta())
     to_legacy.check_method(method)
-    if to_legacy.STATE in params:
+    if to_legacy.STATE in asked.params:
         raise Reported(to_legacy.INVALID_PARAMS, "params.requestState was not given out here")
-    if method == eras.LISTEN and not caller.edge:
+    if method == eras.LISTEN and not edge:
         text = "a subscription needs Mcp-Call: nobody could be told, or end it"
         raise Reported(-32600, text)

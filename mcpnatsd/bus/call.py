@@ -95,6 +95,7 @@ class Call:
         "refused_at",
         "repeated",
         "replies",
+        "sent_on",
         "seq",
         "server",
         "subject",
@@ -122,6 +123,9 @@ class Call:
         """Under which it is published: ours, or that of a client in whose place we ask."""
 
         self.replies: list[str] = []
+        self.sent_on = ""
+        """The reply subject of the request itself. The others are of questions after it."""
+
         self.seq = 0
         self.asked_again = False
         self.alive_reply = ""
@@ -160,6 +164,10 @@ class Call:
         if kind == "subscribe":
             return subject.lower().startswith(inbox.lower())
         return subject.lower() == self.subject.lower()
+
+    def is_asked_on(self, reply: str) -> bool:
+        """Say whether a reply subject is that of a question after this call."""
+        return reply != self.sent_on and reply in self.replies
 
     def _receive_frame(self, found: dict[str, str], reply: bytes, body: bytes) -> None:
         frame = found.get(headers.FRAME)

@@ -157,6 +157,8 @@ class Requester:
         """Take a status of NATS itself in place of a frame."""
         if status != headers.NO_RESPONDERS or call.seq or call.phase is not Phase.SENT:
             return
+        if call.server in self._known and call.is_asked_on(self.inbox.arrived_on):
+            return  # nobody heard the question; the call may have run before
         now = self._now()
         if call.pinned and not call.holder and call.outgoing.affinity is None:
             call.pinned = None
@@ -249,7 +251,7 @@ class Requester:
         self._opened += 1
         call.token = f"{call.owner.edge}.{self._opened:x}"
         call.subject = self._subject(call)
-        reply = self._reply_to(call)
+        reply = call.sent_on = self._reply_to(call)
         if parts.fits(len(outgoing.line), self._connection.max_payload):
             block = outgoing.header_block(call.token)
             self._connection.publish(call.subject, outgoing.line, reply=reply, headers=block)

@@ -16,7 +16,7 @@ from mcpnatsd.bus.finals import Finals, Kept
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.served import Backend, Served
 from mcpnatsd.bus.uploads import Uploads
-from mcpnatsd.errors import BusError, McpnatsdError, RemoteProtocolError
+from mcpnatsd.errors import BusError, EraMismatch, McpnatsdError, RemoteProtocolError
 from mcpnatsd.protocol import eras, frames, headers, incoming, jsonrpc, subjects
 from mcpnatsd.protocol.frames import Blocks, Frame
 from mcpnatsd.protocol.incoming import PINNED_TOKENS, REQUEST_TOKENS, Incoming
@@ -279,7 +279,10 @@ class Responder:
 
     def refuse(self, message: Incoming, fault: McpnatsdError) -> None:
         """Answer a message that went no further than here."""
-        log.info(
+        # A legacy client tries a session first, and is translated when that is refused.
+        level = logging.DEBUG if isinstance(fault, EraMismatch) else logging.INFO
+        log.log(
+            level,
             "message refused",
             extra={"server": self._address.server, "tail": message.tail, "error": str(fault)},
         )

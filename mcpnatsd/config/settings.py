@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from mcpnatsd.config import runtime
 from mcpnatsd.config.model import NatsConfig, TlsConfig
@@ -28,6 +29,7 @@ VARIABLES: Final = {
 }
 """Each flag, and the variable that stands in for it."""
 
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _FILES: Final = ("creds", "nkey", "tls_ca", "tls_cert", "tls_key")
 _IDENTITY: Final = ("creds", "nkey", "token", "user")
 
@@ -58,7 +60,24 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Clie
     urls = tuple(filter(None, (url.strip() for url in given["nats"].split(","))))
     if not urls:
         raise UsageError(f"{where} holds no URL; nats://127.0.0.1:4222 is one")
+    for url in urls:
+        if wrong := wrong_with(url):
+            raise UsageError(f"{where}: {wrong}")
     return _settings(given, urls, where)
+
+
+def wrong_with(url: str) -> str | None:
+    """Say why a URL cannot be NATS; None when it can. A password in it is never repeated."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    if parts.scheme not in _SCHEMES:
+        return f"NATS does not speak {parts.scheme}://; nats://127.0.0.1:4222 is a URL of it"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    return (
+        f"the port of {parts.hostname or 'the URL'} is none: 1 to 65535 are" if port == 0 else None
+    )
 
 
 def _refuse_missing(given: Mapping[str, str | None]) -> None:

@@ -198,8 +198,9 @@ class Daemon:
                     log.info("still draining", extra=facts)
             if pending:
                 why = "told twice" if hurry.done() else f"{DRAIN_FOR:.0f} s are over"
-                facts = {"why": why, "open": status.open_work(self.bridges)}
-                log.warning("stopping with work open", extra=facts)
+                still_open = status.open_work(self.bridges)
+                level = logging.INFO if still_open == "nothing" else logging.WARNING
+                log.log(level, "stopping now", extra={"why": why, "open": still_open})
             for task in (*pending, hurry):
                 task.cancel()
         service.stop()

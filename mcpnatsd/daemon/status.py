@@ -61,7 +61,8 @@ def _server(bridge: Bridge) -> dict[str, object]:
     if bridge.legacy_shared is not None:
         legacy.append(bridge.legacy_shared.process)
     legacy += [one.process for one in bridge.translator.sessions]
-    processes += [_process(one, "legacy") for one in legacy if one is not None]
+    running = {one.pid: one for one in reversed(legacy) if one is not None}  # a seat has no own
+    processes += [_process(one, "legacy") for one in reversed(running.values()) if one.pid]
     return {
         "name": bridge.server,
         "state": str(bridge.state),

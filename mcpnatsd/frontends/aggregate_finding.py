@@ -99,7 +99,7 @@ class Finding:
             if isinstance(said, bytes):
                 if asked.outgoing.method == READ:
                     where.learn(uri, server)
-                self._open.finish(asked, said)
+                self._open.answer(asked, said)
                 return
             reasons.append(f"{server}: {said[:200]}")
         looked = "; ".join(reasons[:MOST_NAMED]) or "none: nobody is there"

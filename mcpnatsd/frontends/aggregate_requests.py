@@ -7,8 +7,9 @@ from typing import Final
 
 from mcpnatsd.bus.call import Call, Owner, Phase
 from mcpnatsd.bus.client_bus import ClientBus
-from mcpnatsd.errors import Busy, McpnatsdError
+from mcpnatsd.errors import Busy, McpnatsdError, ProtocolError
 from mcpnatsd.protocol import aggregate, jsonrpc
+from mcpnatsd.protocol import aggregate_results as results
 from mcpnatsd.protocol.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,11 @@ class Asked(Call):
         self.note(line)
 
     def note(self, line: bytes) -> None:
-        if self.phase is not Phase.ENDED:
+        if self.phase is not Phase.ENDED and results.is_note(line):
             self.owner.receive_note(self, line)
 
     def receive_final(self, _call: Call, line: bytes) -> None:
-        self._open.finish(self, line)
+        self._open.answer(self, line)
 
     def receive_end(self, call: Call) -> None:
         if self._open.end(self):
@@ -91,6 +92,15 @@ class OpenRequests:
         if asked.task is not None and asked.task is not asyncio.current_task():
             asked.task.cancel()
         return True
+
+    def answer(self, asked: Asked, line: bytes) -> None:
+        """Pass on what a server answered; it cannot answer what another was asked."""
+        try:
+            answered = results.answered(line, asked.outgoing.id)
+        except ProtocolError as fault:
+            self.fail(asked, McpnatsdError(f"a server's answer is no JSON-RPC response: {fault}"))
+        else:
+            self.finish(asked, answered)
 
     def finish(self, asked: Asked, line: bytes) -> None:
         if self.end(asked):

@@ -16,6 +16,7 @@ from msgspec import Raw
 from mcpnatsd.bus.call import Call, Phase
 from mcpnatsd.errors import (
     Busy,
+    EraMismatch,
     McpnatsdError,
     ProtocolError,
     RemoteProtocolError,
@@ -147,8 +148,12 @@ class Edge:
     def _open_legacy(self, request: Request, line: bytes) -> None:
         if self.era is Era.MODERN:
             requested = eras.requested_by_initialize(request)
-            verdict = eras.Verdict(modern=True, revisions=eras.MODERN_REVISIONS)
-            fault = eras.mismatch(self._server, verdict, requested)
+            fault = EraMismatch(
+                f"this client has sent requests of MCP {eras.MODERN_REVISIONS[0]}: "
+                f"a session of {requested} needs a connection of its own",
+                supported=eras.MODERN_REVISIONS,
+                requested=requested,
+            )
             self._output.write(jsonrpc.error_of(request.id, fault))
             return
         self.era = Era.LEGACY

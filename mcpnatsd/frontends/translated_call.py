@@ -116,7 +116,8 @@ class TranslatedCall:
             return
         if response.is_error:
             # The retry has no place for an error: what the client says is the end of its call.
-            self._fail(jsonrpc.reported(jsonrpc.encode(response.members)))
+            self.give_up("the client answered with an error")
+            self._home.output.write(response.with_id(self._request.id))
         elif self._rounds.answer(key, response.members["result"]):
             self._retry()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.bus.clock import guarded
 from mcpnatsd.config.model import UnixEndpoint
 from mcpnatsd.errors import ConfigError
 from mcpnatsd.frontends.edge import Edge
@@ -88,7 +89,7 @@ class UnixFrontend:
         while True:
             await asyncio.sleep(TICK)
             for client in list(self._clients):
-                client.tick(loop.time())
+                guarded(client.tick, loop.time())
 
 
 class _SocketClient(asyncio.Protocol):

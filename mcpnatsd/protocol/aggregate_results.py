@@ -9,7 +9,7 @@ from msgspec import Raw
 from mcpnatsd.errors import RemoteProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.aggregate import Names, Place
-from mcpnatsd.protocol.jsonrpc import Members, Response
+from mcpnatsd.protocol.jsonrpc import Members, Notification, Response
 from mcpnatsd.protocol.whereabouts import Whereabouts
 
 PROMPTS: Final = "prompts/list"
@@ -77,6 +77,27 @@ def result_of(line: bytes) -> Members:
     if kind != "complete":
         raise RemoteProtocolError(f"its result is of type {kind!r}, not complete")
     return result
+
+
+def answered(line: bytes, id: Raw) -> bytes:  # noqa: A002
+    """Return a server's response under the id of the request that it answers, and no other.
+
+    Raises:
+        RemoteProtocolError: It is no response.
+    """
+    response = jsonrpc.decode(line)
+    if not isinstance(response, Response):
+        raise RemoteProtocolError("not a response")
+    same = jsonrpc.key_of(response.id) == jsonrpc.key_of(id)
+    return line if same else response.with_id(id)
+
+
+def is_note(line: bytes) -> bool:
+    """Say whether a server's line is a notification: a response in its place may be another's."""
+    try:
+        return isinstance(jsonrpc.decode(line), Notification)
+    except RemoteProtocolError:
+        return False
 
 
 def page_of(line: bytes, method: str) -> Page:

@@ -78,6 +78,13 @@ class Asked(msgspec.Struct):
     params: Members
     name: str | None
     bare: bool
+    meta_read: Members | None = None
+
+    def meta(self) -> Members:
+        """Return `params._meta`, which is decoded once."""
+        if self.meta_read is None:
+            self.meta_read = jsonrpc.object_of(self.params, eras.META)
+        return self.meta_read
 
 
 def read(

@@ -21,6 +21,8 @@ MOST_ASKED: Final = 64
 
 _ASKABLE: Final = frozenset({eras.CALL_TOOL, "prompts/get", "resources/read"})
 _ELICIT: Final = "elicitation/create"
+_ASKS: Final = frozenset({_ELICIT, "sampling/createMessage", "roots/list"})
+"""Methods of all requests that 2026-07-28 has a server make."""
 
 
 class Ask(msgspec.Struct):
@@ -115,7 +117,7 @@ class Rounds:
 
     def _check(self, ask: Ask) -> None:
         # MRTR: servers "MUST NOT send an inputRequests that the client has not declared".
-        if ask.offer not in self._offers:
+        if ask.method not in _ASKS or ask.offer not in self._offers:
             raise McpnatsdError(
                 f"the server asks for {ask.offer}, which this client did not offer in initialize"
             )
@@ -126,11 +128,12 @@ def _asks_in(result: Members) -> list[Ask]:
         return []
     try:
         asked = jsonrpc.split(bytes(result["inputRequests"]))
-        asks = [_ask(key, jsonrpc.split(bytes(raw))) for key, raw in asked.items()]
+        few = list(asked.items())[:MOST_ASKED]
+        asks = [_ask(key, jsonrpc.split(bytes(raw))) for key, raw in few]
     except RemoteProtocolError as fault:
         raise McpnatsdError(f"the server asks for input in no way of MCP: {fault}") from None
-    if len(asks) > MOST_ASKED:
-        raise McpnatsdError(f"the server asks for {len(asks)} inputs at once, {MOST_ASKED} may be")
+    if len(asked) > MOST_ASKED:
+        raise McpnatsdError(f"the server asks for {len(asked)} inputs at once, {MOST_ASKED} may be")
     return asks
 
 

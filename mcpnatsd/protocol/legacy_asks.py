@@ -13,18 +13,29 @@ from mcpnatsd.protocol.to_legacy import ANSWERS, INTERNAL_ERROR, INVALID_PARAMS,
 MOST_ASKS: Final = 64
 """Requests of one server that wait for its client. More are refused at once."""
 
+MOST_BYTES: Final = 32 * 1024 * 1024
+"""Of them together: a client puts no more than 64 MiB together, and all may go out at once."""
+
 ELICIT: Final = "elicitation/create"
 _SAMPLE: Final = "sampling/createMessage"
-_KINDS: Final = {"roots/list": "roots", _SAMPLE: "sampling", ELICIT: "elicitation"}
+_ROOTS: Final = "roots/list"
+_KINDS: Final = {_ROOTS: "roots", _SAMPLE: "sampling", ELICIT: "elicitation"}
 _DROPPED: Final = ("task", "elicitationId")
 """Members of the legacy era that mean nothing to a modern client."""
 
 
-class _Ask(msgspec.Struct):
+class Ask(msgspec.Struct):
+    """One request of the server, on its way to the client."""
+
     id: Raw
     method: str
     wanted: Raw
     at: float
+    upto: int
+    """Our last id by then: a call that came later did not ask this."""
+
+    teaches: bool
+    owner: int | None = None
     told: bool = False
 
 
@@ -35,12 +46,22 @@ class Asks:
         self._kinds = declared.kinds
         self._capabilities = declared.capabilities
         self._last = 0
-        self._open: dict[str, _Ask] = {}
+        self._open: dict[str, Ask] = {}
+        self._had_roots = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def receive(self, request: Request, now: float) -> bytes | None:
+    @property
+    def unowned(self) -> list[Ask]:
+        """What belongs to no call yet, the oldest first."""
+        return [ask for ask in self._open.values() if ask.owner is None]
+
+    def of(self, owner: int | None) -> bool:
+        """Say whether anything is open that belongs to this call; None: to no call."""
+        return any(ask.owner == owner for ask in self._open.values())
+
+    def receive(self, request: Request, now: float, upto: int = 0) -> bytes | None:
         """Take a request of the server; return the answer, if it gets one at once."""
         if request.method == eras.PING:
             return jsonrpc.result(request.id, {})
@@ -48,9 +69,6 @@ class Asks:
         if kind is None or kind not in self._kinds:
             text = f"this client declared nothing that answers {request.method}"
             return jsonrpc.error(request.id, jsonrpc.METHOD_NOT_FOUND, text)
-        if len(self._open) >= MOST_ASKS:
-            text = f"{MOST_ASKS} requests to this client wait already"
-            return jsonrpc.error(request.id, INTERNAL_ERROR, text)
         try:
             params = jsonrpc.params_of(request.members)
         except ProtocolError as fault:
@@ -59,9 +77,17 @@ class Asks:
         if undeclared:
             text = f"this client declared no {undeclared}"
             return jsonrpc.error(request.id, INVALID_PARAMS, text)
-        self._last += 1
         wanted = Raw(jsonrpc.encode(_wanted(request.method, params)))
-        self._open[str(self._last)] = _Ask(request.id.copy(), request.method, wanted, now)
+        waiting = sum(len(ask.wanted) for ask in self._open.values())
+        if len(self._open) >= MOST_ASKS or waiting + len(wanted) > MOST_BYTES:
+            text = f"{len(self._open)} requests to this client wait already, of {waiting} bytes"
+            return jsonrpc.error(request.id, INTERNAL_ERROR, text)
+        self._last += 1
+        # Servers ask for roots as soon as a session begins: that tells nothing of a call.
+        teaches = self._had_roots or request.method != _ROOTS
+        self._had_roots = self._had_roots or request.method == _ROOTS
+        ask = Ask(request.id.copy(), request.method, wanted, now, upto, teaches)
+        self._open[str(self._last)] = ask
         return None
 
     def withdrawn(self, id: Key | None) -> None:  # noqa: A002
@@ -70,20 +96,26 @@ class Asks:
             if jsonrpc.key_of(ask.id) == id:
                 del self._open[key]
 
-    def next_round(self) -> dict[str, Raw]:
-        """Return all that is open, as `inputRequests`."""
-        for ask in self._open.values():
+    def next_round(self, owner: int) -> dict[str, Raw]:
+        """Return all that is open of one call, as `inputRequests`."""
+        own = {key: ask for key, ask in self._open.items() if ask.owner == owner}
+        for ask in own.values():
             ask.told = True
-        return {key: ask.wanted for key, ask in self._open.items()}
+        return {key: ask.wanted for key, ask in own.items()}
 
-    def answer(self, answers: Members) -> list[bytes]:
-        """Return the server's lines for what a client answered of what it was told."""
-        known = [key for key in answers if key in self._open and self._open[key].told]
+    def answer(self, owner: int, answers: Members) -> list[bytes]:
+        """Return the server's lines for what a client answered of what a call told it."""
+        told = {key for key, ask in self._open.items() if ask.owner == owner and ask.told}
+        known = [key for key in answers if key in told]
         return [jsonrpc.result(self._open.pop(key).id, answers[key]) for key in known]
 
-    def refuse(self, reason: str, before: float | None = None) -> list[bytes]:
+    def refuse(self, owner: int | None, reason: str, before: float | None = None) -> list[bytes]:
         """Return the server's lines for what nobody will answer; only what is old, if told so."""
-        old = [key for key, ask in self._open.items() if before is None or ask.at < before]
+        old = [
+            key
+            for key, ask in self._open.items()
+            if ask.owner == owner and (before is None or ask.at < before)
+        ]
         return [_refusal(self._open.pop(key), reason) for key in old]
 
     def _undeclared(self, method: str, params: Members) -> str:
@@ -109,7 +141,7 @@ def _wanted(method: str, params: Members) -> dict[str, object]:
     return {"method": method, "params": rest} if rest else {"method": method}
 
 
-def _refusal(ask: _Ask, reason: str) -> bytes:
+def _refusal(ask: Ask, reason: str) -> bytes:
     if ask.method == ELICIT:
         return jsonrpc.result(ask.id, {"action": "cancel"})
     return jsonrpc.error(ask.id, INTERNAL_ERROR, reason)

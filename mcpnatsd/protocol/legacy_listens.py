@@ -1,5 +1,7 @@
 """Modern subscriptions to a legacy server, which knows of list changes and single resources."""
 
+import re
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,6 +20,13 @@ MOST_URIS: Final = 1000
 MOST_HELD: Final = 64
 """Notifications that wait for an acknowledgement, which must come first."""
 
+MOST_PARENTS: Final = 64
+"""Places at which the URI of an update is cut, to find what it is a part of."""
+
+LONGEST_PARENT: Final = 4096
+"""Characters of it that are looked at for that."""
+
+_CUT: Final = re.compile("[/?#]")
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 UPDATED: Final = "notifications/resources/updated"
 _URIS: Final = "resourceSubscriptions"
@@ -124,9 +133,10 @@ class Listens(Generic[Caller]):
     def receive(self, note: Notification, params: Members) -> Told[Caller]:
         """Return a notification for each subscription that it belongs to."""
         uri = jsonrpc.text_of(params, "uri") if note.method == UPDATED else None
+        about = set() if uri is None else _with_parents(uri)
         told: Told[Caller] = []
         for listen in self._listens.values():
-            if note.method in listen.kinds.values() or (uri is not None and uri in listen.uris):
+            if note.method in listen.kinds.values() or not about.isdisjoint(listen.uris):
                 told += self._tell(listen, note.method, params)
         return told
 
@@ -166,6 +176,16 @@ def _filter(params: Members) -> tuple[Members, list[str]]:
     if len(uris) > MOST_URIS:
         raise Reported(INVALID_PARAMS, f"notifications.{_URIS} names more than {MOST_URIS} URIs")
     return wanted, uris
+
+
+def _with_parents(uri: str) -> set[str]:
+    """Return a URI, and what it is a part of.
+
+    2025-11-25, schema: the URI that was updated "might be a sub-resource of the one that the
+    client actually subscribed to".
+    """
+    cuts = [cut.start() for cut in islice(_CUT.finditer(uri, 0, LONGEST_PARENT), MOST_PARENTS)]
+    return {uri, *(uri[:cut] for cut in cuts), *(uri[: cut + 1] for cut in cuts)}
 
 
 def _offers(capabilities: Members, feature: str, member: str = "listChanged") -> bool:

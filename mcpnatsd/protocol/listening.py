@@ -20,7 +20,8 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 UPDATED: Final = "notifications/resources/updated"
 
 MOST_URIS: Final = 4096
-"""Subscriptions of one client. Each change of them names all of them to the server."""
+"""Subscriptions of one client, and requests about them that wait. Each change of them names all of
+them to the server."""
 
 PAUSES: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the first, second … attempt in a row to listen anew."""
@@ -118,6 +119,9 @@ class Listening:
             return [Settled(id, Reported(jsonrpc.METHOD_NOT_FOUND, text))]
         if uri not in self._uris and len(self._uris) >= MOST_URIS:
             return [Settled(id, Busy(f"this client has {MOST_URIS} subscriptions open already"))]
+        if len(self._waiting) >= MOST_URIS:
+            text = f"{MOST_URIS} requests of this client wait for its subscriptions"
+            return [Settled(id, Busy(text))]
         self._uris[uri] = None
         self._started, self._retry_at = True, 0.0
         settled = _well(self._take(lambda one: not one.subscribes and one.uri == uri))
@@ -131,7 +135,7 @@ class Listening:
         self._uris.pop(uri, None)
         settled = _well(self._take(lambda one: one.subscribes and one.uri == uri))
         heard = [one.uris for one in (self._open, self._asked) if one is not None]
-        if any(uri in uris for uris in heard):
+        if any(uri in uris for uris in heard) and len(self._waiting) < MOST_URIS:
             self._waiting[key] = _Waiting(id.copy(), uri, subscribes=False)
             return settled
         return [*settled, Settled(id)]
@@ -180,14 +184,17 @@ class Listening:
         honoured = _honoured(note)
         missed = self._missed_of(asked, honoured)
         self._stale, self._missed, self._acknowledged_at = set(), False, now
-        settled, refused = [], set()
-        for one in self._take(lambda one: one.subscribes == (one.uri in asked.uris)):
-            heard = not one.subscribes or one.uri in honoured.uris
-            settled.append(Settled(one.id, None if heard else _unheard(one.uri)))
-            if not heard:
-                refused.add(one.uri)
-                self._uris.pop(one.uri, None)
-        self._open = Filter(asked.kinds, asked.uris - refused)
+        heard = asked.uris & honoured.uris
+        over = self._take(
+            lambda one: one.uri in asked.uris if one.subscribes else one.uri not in heard
+        )
+        settled = [
+            Settled(one.id, _unheard(one.uri) if one.subscribes and one.uri not in heard else None)
+            for one in over
+        ]
+        for uri in asked.uris - heard:  # whoever subscribes to one again is told so
+            self._uris.pop(uri, None)
+        self._open = Filter(asked.kinds, heard)
         return settled, missed
 
     def closed(self) -> list[Settled]:
@@ -223,7 +230,8 @@ class Listening:
         notes = [jsonrpc.notification(_KINDS[kind][1], {}) for kind in kinds]
         if self._missed:
             fresh = {one.uri for one in self._waiting.values() if one.subscribes}
-            uris = sorted((asked.uris & honoured.uris) - fresh)
+            # Of what is not told of any more, too: reading it again, the client sees why.
+            uris = sorted(asked.uris - fresh)
             notes += [jsonrpc.notification(UPDATED, {"uri": uri}) for uri in uris]
         return notes
 

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -22,13 +23,20 @@ _PIECES: Final = 5
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """Which call of which session waits for which answers, for whom, until when."""
 
-    user: str
-    edge: str
+    client: str
+    """Of whom, as `digest` says it: a state can be read by whoever has it."""
+
     session: str
     call: int
     round: int
     until: float
     """By the clock of the instance that sealed it."""
+
+
+def digest(user: str, edge: str) -> str:
+    """Return what stands for a client in its states: who knows the edge could cancel its calls."""
+    text = f"{len(user)}:{user}{edge}"
+    return _plain(sha256(text.encode("utf-8", "surrogatepass")).digest())
 
 
 def is_ours(state: str) -> bool:
@@ -70,7 +78,7 @@ class Seal:
         if not hmac.compare_digest(mac.encode(), self._mac(text).encode()):
             raise _refused("not sealed here, or changed since")
         ticket = msgspec.json.decode(_bytes(text.split(".")[3]), type=Ticket)
-        if (ticket.user, ticket.edge) != (user, edge):
+        if ticket.client != digest(user, edge):
             raise _refused("another client's")
         if now >= ticket.until:
             raise _refused("expired; start over")

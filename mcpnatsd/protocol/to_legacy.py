@@ -108,10 +108,12 @@ def check_method(method: str) -> None:
         raise Reported(jsonrpc.METHOD_NOT_FOUND, text)
 
 
-def key_of_client(meta: Members) -> bytes:
-    """Return a hash of what a request says of its client: another one is another session."""
-    found = (meta.get(eras.CLIENT_CAPABILITIES, b""), meta.get(eras.CLIENT_INFO, b""))
-    return sha256(b"\0".join(map(bytes, found))).digest()
+def said_of_client(meta: Members) -> tuple[bytes, bytes]:
+    """Return what a request says of its client: who says something else has another session."""
+    return (
+        bytes(meta.get(eras.CLIENT_CAPABILITIES, b"")),
+        bytes(meta.get(eras.CLIENT_INFO, b"")),
+    )
 
 
 def declared(meta: Members) -> Declared:
@@ -146,17 +148,22 @@ def level_in(meta: Members) -> int | None:
 def for_server(
     request: Request, params: Members, meta: Members, ours: int
 ) -> tuple[bytes, Raw | None]:
-    """Return a request as the server gets it, and its caller's progress token."""
+    """Return a request as the server gets it, and its caller's progress token.
+
+    `params`, and `meta` of them, are changed.
+    """
     number = Raw(b"%d" % ours)
     token = meta.get(eras.PROGRESS_TOKEN)
-    kept = {name: value for name, value in meta.items() if name not in _ENVELOPE}
+    for name in _ENVELOPE:
+        meta.pop(name, None)
+    for name in _ROUND:
+        params.pop(name, None)
     if token is not None:
         token = token.copy()
-        kept[eras.PROGRESS_TOKEN] = number
-    rest = {name: value for name, value in params.items() if name not in _ROUND}
-    if kept:
-        rest[eras.META] = Raw(jsonrpc.encode(kept))
-    return request.with_id(number, rest), token
+        meta[eras.PROGRESS_TOKEN] = number
+    if meta:
+        params[eras.META] = Raw(jsonrpc.encode(meta))
+    return request.with_id(number, params), token
 
 
 def for_client(method: str, response: Response) -> None:
@@ -174,12 +181,17 @@ def completed(method: str, result: Raw) -> Raw:
     cached = method in _CACHED
     if raw[:1] != b"{" or (not cached and raw.startswith(_COMPLETE)):
         return result
-    if len(raw) > _SMALL and not any(mark in raw for mark in _MARKS[: 3 if cached else 1]):
+    if len(raw) > _SMALL and not _is_marked(raw, cached=cached):
         head = _COMPLETE_CACHED if cached else _COMPLETE
         return Raw(b"".join((head, memoryview(raw)[1:])))
     own = jsonrpc.split(raw)
     ours = {"resultType": _TYPE, **(_HINTS if cached else {})}
     return Raw(jsonrpc.encode({**ours, **own}))
+
+
+def _is_marked(raw: bytes, *, cached: bool) -> bool:
+    """Say whether a result may have a member that we would add."""
+    return _MARKS[0] in raw or (cached and (_MARKS[1] in raw or _MARKS[2] in raw))
 
 
 def discovered(initialized: bytes, *, logs: bool = True) -> bytes:

@@ -85,7 +85,8 @@ def stamped(request: Request, stamp: Members) -> tuple[bytes, Members, Members]:
     """
     params = jsonrpc.params_of(request.members)
     meta = jsonrpc.object_of(params, eras.META)
-    meta.pop(eras.LOG_LEVEL, None)
+    for ours in (eras.LOG_LEVEL, eras.CLIENT_INFO):  # the stamp need not have them
+        meta.pop(ours, None)
     meta.update(stamp)
     params[eras.META] = Raw(jsonrpc.encode(meta))
     return jsonrpc.encode({**request.members, "params": params}), params, meta

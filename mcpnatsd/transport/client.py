@@ -15,19 +15,22 @@ import anyio
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import Connection, masked, open_connection
 from mcpnatsd.config.model import NatsConfig
-from mcpnatsd.errors import BrokerAway
+from mcpnatsd.errors import BrokerAway, Forbidden
 from mcpnatsd.frontends.aggregate import Aggregate
 from mcpnatsd.frontends.edge import Edge
 from mcpnatsd.frontends.line_client import MOST_LINE_BYTES
 from mcpnatsd.frontends.output import Output
 from mcpnatsd.protocol.lines import LineSplitter
 from mcpnatsd.protocol.subjects import Prefix
+from mcpnatsd.transport.checks import check_kind
 from mcpnatsd.transport.parameters import EVERY, NatsClientParameters
 from mcpnatsd.transport.streams import Pair, ReadStream, WriteStream
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.25
+
+_WHO: Final = "`credentials`, `nkey`, `token`, or `user` and `password` say who we are"
 
 
 @asynccontextmanager
@@ -44,6 +47,7 @@ async def nats_client(
         UsageError: It is not clear which NATS is meant.
         RuntimeError: This is no asyncio.
     """
+    check_kind(params, NatsClientParameters)
     require_asyncio()
     settings = params.nats()
     name = f"mcpnatsd client {params.client_id or ' '.join(params.servers)}"
@@ -84,6 +88,8 @@ async def _bus(connection: Connection, settings: NatsConfig, seconds: float) -> 
                 await connection.wait_first()
             await connection.wait_up()
             return await client_bus(connection, Prefix.parse(settings.prefix))
+    except Forbidden as fault:
+        raise Forbidden(f"{fault} ({_WHO})") from None
     except TimeoutError:
         urls = ", ".join(map(masked, settings.urls))
         raise BrokerAway(f"NATS is away at {urls}: not there within {seconds:g} s") from None

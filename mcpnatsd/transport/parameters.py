@@ -14,11 +14,19 @@ from mcpnatsd.config.model import NatsConfig, TlsConfig
 from mcpnatsd.config.settings import VARIABLES, resolve
 from mcpnatsd.errors import UsageError
 from mcpnatsd.protocol import subjects
+from mcpnatsd.transport.checks import (
+    check_listed,
+    check_numbers,
+    check_prefix,
+    check_server,
+    check_urls,
+)
 
 EVERY: Final = "*"
 """As `service_name` of a client: every server on the bus."""
 
 _OURS: Final = "mcp."
+_SHOWN: Final = "; `mcpnatsd list` shows what is there"
 _MIB: Final = 1024 * 1024
 
 
@@ -53,6 +61,9 @@ class NatsParameters:
     def __post_init__(self) -> None:
         if self.password is not None and self.user is None:
             raise ValueError("a password needs a user")
+        check_listed("url", self.url)
+        check_urls(_listed(self.url))
+        check_prefix(self.prefix)
         for path in (self.credentials, self.nkey):
             if path is not None and not _is_content(path) and not Path(path).expanduser().exists():
                 raise ValueError(f"there is no file {path}")
@@ -87,7 +98,7 @@ class NatsParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsClientParameters(NatsParameters):
-    """One MCP client, and the server it speaks to.
+    """One MCP client, and the server it speaks to: `service_name` must be said, the rest may be.
 
     Raises:
         ValueError: A field cannot be right; the text says what to say instead.
@@ -105,9 +116,11 @@ class NatsClientParameters(NatsParameters):
 
     def __post_init__(self) -> None:
         NatsParameters.__post_init__(self)
+        check_listed("service_name", self.service_name)
         for name in self.servers:
             if name != EVERY:
-                _check_server(name)
+                check_server(name, hint=_SHOWN)
+        check_numbers(self, ["connect_timeout"])
         if not self.servers:
             raise ValueError("service_name names no server")
         if EVERY in self.servers and len(self.servers) > 1:
@@ -127,6 +140,8 @@ class NatsClientParameters(NatsParameters):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsServerParameters(NatsParameters):
     """One MCP server on the bus. Processes that serve the same name share its requests.
+
+    `service_name` must be said, the rest may be.
 
     Raises:
         ValueError: A field cannot be right; the text says what to say instead.
@@ -169,7 +184,11 @@ class NatsServerParameters(NatsParameters):
 
     def __post_init__(self) -> None:
         NatsParameters.__post_init__(self)
-        _check_server(self.service_name)
+        check_server(self.service_name)
+        check_numbers(self, ["line_bytes", "output_line_bytes", "call_timeout", "concurrency"])
+        check_numbers(self, ["drain_timeout"], zero=True)
+        if self.idle_timeout is not None:
+            check_numbers(self, ["idle_timeout"], zero=True)
         if self.server_id and not subjects.is_server_name(self.server_id):
             raise ValueError("server_id: letters, digits, _ and - only, at most 64")
         taken = sorted(key for key in self.metadata if key.startswith(_OURS))
@@ -179,26 +198,6 @@ class NatsServerParameters(NatsParameters):
         if wrong:
             raise ValueError(f"metadata: values are strings, as NATS wants them: {wrong}")
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
-
-
-def _check_server(name: str) -> None:
-    """See that it can be a server's name.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    if subjects.is_server_name(name):
-        return
-    last = name.rpartition(".")[2]
-    if "." in name and subjects.is_server_name(last):
-        raise ValueError(
-            f"service_name {name!r} is a subject of an older transport: use {last!r}, "
-            "the server's name as `mcpnatsd list` shows it"
-        )
-    raise ValueError(
-        f"service_name {name!r}: letters, digits, _ and - only, at most 64; "
-        "`mcpnatsd list` shows what is there"
-    )
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:

@@ -11,7 +11,9 @@ try:
     import mcp.types
     from mcp.shared.message import SessionMessage
 except ImportError as missing:
-    raise ImportError("it needs the MCP SDK: pip install 'mcpnatsd[sdk]'") from missing
+    raise ImportError(
+        "mcpnatsd.transport needs the MCP SDK: pip install 'mcpnatsd[sdk]'"
+    ) from missing
 
 __all__ = ["LINE", "Body", "SessionMessage", "body_of", "decode", "encode", "name_of"]
 
@@ -75,8 +77,9 @@ def body_of(server: object) -> Body:
         return lambda read, write: low.run(read, write, low.create_initialization_options())
     if callable(server) and not inspect.isclass(server):
         return cast("Body", server)
+    what = f"the class {server.__name__}" if inspect.isclass(server) else type(server).__name__
     raise TypeError(
-        f"{type(server).__name__} is no server: give an MCPServer, a FastMCP, a low-level Server, "
+        f"{what} is no server: give an MCPServer, a FastMCP, a low-level Server, "
         "or a function that takes the SDK's read and write streams"
     )
 

@@ -17,6 +17,7 @@ from mcpnatsd.backends.process import Process
 from mcpnatsd.config.model import EraChoice, Isolation, Limits, ServerConfig, Start
 from mcpnatsd.errors import ProcessDied
 from mcpnatsd.transport import sdk
+from mcpnatsd.transport.checks import check_kind
 from mcpnatsd.transport.client import require_asyncio
 from mcpnatsd.transport.host import Host
 from mcpnatsd.transport.hosted import Hosted
@@ -38,6 +39,7 @@ async def serve(server: object, params: NatsServerParameters) -> None:
         UsageError: It is not clear which NATS is meant.
         RuntimeError: This is no asyncio.
     """
+    check_kind(params, NatsServerParameters)
     body = sdk.body_of(server)
     require_asyncio()
     era = EraChoice.LEGACY if sdk.LINE == 1 else EraChoice.AUTO
@@ -61,6 +63,7 @@ async def nats_server(
         UsageError: It is not clear which NATS is meant.
         RuntimeError: This is no asyncio.
     """
+    check_kind(params, NatsServerParameters)
     require_asyncio()
     era = EraChoice.LEGACY if sdk.LINE == 1 else EraChoice.MODERN
     isolation = Isolation.SHARED if sdk.LINE == 1 else Isolation.AUTO

@@ -122,6 +122,7 @@ class WriteStream(_Stream):
         self.broken = False
         """Nobody is there any more who would read."""
 
+        self._in_a_row = 0
         self._on_line: Callable[[bytes], None] = _nobody
         self._is_full: Callable[[], bool] = lambda: True
 
@@ -138,6 +139,9 @@ class WriteStream(_Stream):
         """
         while not self.closed and not self.broken and self._is_full():  # noqa: ASYNC110
             await asyncio.sleep(_ROOM_EVERY)
+        self._in_a_row += 1
+        if self._in_a_row % BATCH == 0:
+            await asyncio.sleep(0)  # whoever writes without end can be cancelled here
         if self.closed:
             raise anyio.ClosedResourceError
         if self.broken:

@@ -206,6 +206,17 @@ async def test_a_request_before_initialize_belongs_to_no_era(bridge: Running, li
     assert pinged["result"] == {}
 
 
+async def test_a_modern_client_is_told_where_it_can_open_a_session(bridge: Running) -> None:
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {}}
+    async with await shim(bridge.folder, "thin") as host:
+        assert text_of(await host.call("echo", text="modern")) == "modern"
+        error = (await host.answer(host.legacy("initialize", **params)))["error"]
+        assert text_of(await host.call("echo", text="still")) == "still"
+
+    assert (error["code"], error["data"]["requested"]) == (-31006, "2025-06-18")
+    assert "needs a connection of its own" in error["message"]
+
+
 async def test_a_last_line_without_its_end_is_answered(bridge: Running) -> None:
     """`printf` at a prompt forgets the newline."""
     async with await shim(bridge.folder, "thin") as host:

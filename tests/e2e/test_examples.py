@@ -32,7 +32,7 @@ async def running(natsd: NatsServer, script: str, *words: str) -> AsyncIterator[
     try:
         assert process.stdout is not None
         async with asyncio.timeout(BOUND):
-            assert b" is on " in await process.stdout.readline(), server.log
+            assert natsd.url.encode() in await process.stdout.readline(), server.log
         yield server
         assert await server.stop() == 0, server.log
     finally:
@@ -79,16 +79,30 @@ async def test_the_example_of_progress(natsd: NatsServer) -> None:
 
 
 async def test_the_distributed_example(natsd: NatsServer) -> None:
-    names = ["calculator", "calculator", "dictionary"]
+    names = ["adder", "adder", "dictionary"]
     async with AsyncExitStack() as stack:
         for name in names:
             await stack.enter_async_context(running(natsd, "distributed/server.py", name))
         await on_the_bus(natsd, names)
         tools, tree, sums = await printed(natsd, "distributed/client.py")
 
-    assert tools == "tools: calculator__add, dictionary__translate"
+    assert tools == "tools: adder__add, dictionary__translate"
     assert tree == "a tree is Baum"
     assert sums == "20 sums by 2 processes"
+
+
+async def test_the_examples_can_all_run_at_one_time(natsd: NatsServer) -> None:
+    """Two of them under one name would answer each other's calls."""
+    names = ["adder", "calculator", "dictionary", "kitchen"]
+    async with AsyncExitStack() as stack:
+        for script in ("simple/server.py", "progress/server.py"):
+            await stack.enter_async_context(running(natsd, script))
+        for name in ("adder", "dictionary"):
+            await stack.enter_async_context(running(natsd, "distributed/server.py", name))
+        await on_the_bus(natsd, names)
+        _, tree, sums = await printed(natsd, "distributed/client.py")
+    assert tree == "a tree is Baum"
+    assert sums == "20 sums by 1 processes"
 
 
 @pytest.mark.parametrize("folder", ["simple", "progress", "distributed"])

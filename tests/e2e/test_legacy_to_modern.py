@@ -226,7 +226,7 @@ async def test_an_error_in_place_of_an_answer_is_the_end_of_that_call_alone(
         kept = await asked(one, "elicitation/create")
         call = ask(one, "legacy", "ask_all")
         questions = [await one.read() for _ in range(3)]
-        fault = {"code": -1, "message": "the user is out", "data": {"until": 5}}
+        fault = {"code": -1, "message": "the user is out", "data": ["until", 5]}
         one.write({"jsonrpc": "2.0", "id": questions[0]["id"], "error": fault})
 
         assert (await one.answer(call))["error"] == fault

@@ -448,24 +448,94 @@ async def test_many_clients_are_each_asked_their_own(tmp_path: Path) -> None:
         await asyncio.gather(*(talk(f"client{number}") for number in range(20)))
 
 
+async def burst(one: Shim, many: int, together: int) -> None:
+    """Make many calls at once; see that each is asked its own question, and gets its own answer."""
+    given = [{"text": f"call{number}", "together": together} for number in range(many)]
+    waiting = {send(one, "elicit_in_order", **each): each for each in given}
+    done: dict[str, str] = {}
+    while waiting:
+        response = await one.read(LATE)
+        each = waiting.pop(response["id"])
+        if response["result"]["resultType"] == "complete":
+            done[each["text"]] = text_of(response)
+            continue
+        (wanted,) = response["result"]["inputRequests"].values()
+        assert wanted["params"]["message"] == each["text"]
+        waiting[retry(one, response["result"], "elicit_in_order", **each)] = each
+    assert done == {each["text"]: f"{each['text']}: me on {each['text']}" for each in given}
+
+
 async def test_concurrent_calls_of_one_client_are_each_asked_their_own(tmp_path: Path) -> None:
     async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
-        texts = [f"call{number}" for number in range(12)]  # more than there are sessions
-        waiting = {send(one, "elicit_slowly", text=text): text for text in texts}
-        done: dict[str, str] = {}
-        while waiting:
-            response = await one.read(LATE)
-            text = waiting.pop(response["id"])
-            if response["result"]["resultType"] == "complete":
-                done[text] = text_of(response)
-                continue
-            (wanted,) = response["result"]["inputRequests"].values()
-            assert wanted["params"]["message"] == text
-            waiting[retry(one, response["result"], "elicit_slowly", text=text)] = text
-        shown = await status_of(tmp_path, "asks", parked=0)
+        await burst(one, 12, together=12)
+        await status_of(tmp_path, "asks", parked=0, sessions=1)
+        await burst(one, 12, together=1)  # it is known by now that it asks: more than sessions
+        await status_of(tmp_path, "asks", parked=0, sessions=8)
 
-    assert done == {text: f"{text}: me on {text}" for text in texts}
-    assert shown["sessions"] == 8
+
+async def test_calls_that_do_not_ask_are_all_in_one_process(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
+        slow = [send(one, "sleep", seconds=0.5) for _ in range(4)]
+        sent = [send(one, "pid") for _ in range(6)]
+        pids = {text_of(await one.answer(id)) for id in sent}
+        for id in slow:
+            await one.answer(id)
+        await status_of(tmp_path, "asks", sessions=1)
+
+    assert len(pids) == 1
+
+
+async def test_after_a_cancel_a_client_is_in_the_same_process(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
+        pid = await through(one, "pid")
+        held = send(one, "sleep", seconds=60)
+        await status_of(tmp_path, "asks", in_flight=1)
+        cancel(one, held)
+        assert await through(one, "pid") == pid
+
+        assert await through(one, "elicit_pid") == pid  # of a call that asks, too
+        asked = await park(one, "elicit_then_sleep", text="x")
+        held = retry(one, asked, "elicit_then_sleep", text="x")
+        await status_of(tmp_path, "asks", in_flight=1, parked=0)
+        cancel(one, held)
+        assert await through(one, "elicit_pid") == pid
+
+
+async def test_where_each_client_has_one_process_askers_take_turns_in_it(tmp_path: Path) -> None:
+    async with (
+        daemon(tmp_path, asks(isolation="session")),
+        client(tmp_path, "asks") as one,
+    ):
+        pid = await through(one, "elicit_pid")
+        asked = await park(one, "elicit_pid")
+        waiting = [send(one, "elicit_pid") for _ in range(3)]
+        assert await through(one, "pid") == pid  # all others run on
+        for id in waiting:
+            assert text_of(await one.answer(retry(one, asked, "elicit_pid"))) == pid
+            asked = (await one.answer(id))["result"]
+        assert text_of(await one.answer(retry(one, asked, "elicit_pid"))) == pid
+        await status_of(tmp_path, "asks", sessions=1)
+
+
+async def test_a_question_beside_a_long_call_is_asked_all_the_same(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
+        await through(one, "sleep", seconds=0)  # it does not ask, as was seen
+        long = send(one, "sleep", seconds=60)
+        assert await through(one, "elicit", text="x") == "x: me on x"
+        await status_of(tmp_path, "asks", in_flight=1, parked=0)
+        cancel(one, long)
+
+
+async def test_a_question_that_another_call_asked_is_answered_all_the_same(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
+        long = send(one, "sleep", seconds=3)
+        short = send(one, "elicit", text="x")  # nothing is known of either: the older is asked
+        result = (await one.answer(long))["result"]
+        (wanted,) = result["inputRequests"].values()
+        assert wanted["params"]["message"] == "x"
+        again = retry(one, result, "sleep", seconds=3)
+        assert text_of(await one.answer(short)) == "x: me on x"
+        assert text_of(await one.answer(again)) == "slept"
 
 
 async def test_a_call_that_asks_no_more_than_others_does_not_hold_them_up(tmp_path: Path) -> None:

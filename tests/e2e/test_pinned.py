@@ -45,16 +45,15 @@ async def test_the_process_of_a_client_that_left_is_ended(tmp_path: Path, era: s
         [thin] = (await status(tmp_path))["servers"]
         return len(thin["processes"])
 
-    async with daemon(tmp_path, {"thin": ALONE[era]}):
-        async with await shim(tmp_path, "thin") as stays:
-            await stays.call("pid")
-            async with await shim(tmp_path, "thin") as leaves:
-                await leaves.call("pid")
-                assert await processes() == 2
-                leaves.process.stdin.close()
-                await leaves.ended()
-            async with asyncio.timeout(BOUND):
-                while await processes() > 1:
-                    await asyncio.sleep(0.05)
-            pid = text_of(await stays.call("pid"))
-            assert text_of(await stays.call("pid")) == pid
+    async with daemon(tmp_path, {"thin": ALONE[era]}), await shim(tmp_path, "thin") as stays:
+        await stays.call("pid")
+        async with await shim(tmp_path, "thin") as leaves:
+            await leaves.call("pid")
+            assert await processes() == 2
+            leaves.process.stdin.close()
+            await leaves.ended()
+        async with asyncio.timeout(BOUND):
+            while await processes() > 1:
+                await asyncio.sleep(0.05)
+        pid = text_of(await stays.call("pid"))
+        assert text_of(await stays.call("pid")) == pid

@@ -25,9 +25,9 @@ SAMPLE = {
 }
 TOOLS = [
     "ask_early", "ask_late", "ask_twice", "ask_unknown", "ask_url", "ask_withdraw", "echo",
-    "elicit", "elicit_slowly", "elicit_then_sleep", "exit", "fail_missing", "fail_url", "level",
-    "log", "meta", "pid", "progress", "roots", "sample", "sleep", "touch", "update",
-    "was_cancelled",
+    "elicit", "elicit_in_order", "elicit_pid", "elicit_slowly", "elicit_then_sleep", "exit",
+    "fail_missing", "fail_url", "level", "log", "meta", "pid", "progress", "roots", "sample",
+    "sleep", "touch", "update", "was_cancelled",
 ]  # fmt: skip
 
 asked: dict[int, tuple[threading.Event, list[Message]]] = {}
@@ -35,6 +35,8 @@ roots_known = threading.Event()
 lock = threading.Lock()
 state: dict[str, Any] = {"asks": 0, "level": "none", "cancelled": set(), "initialize": {}}
 subscribed: set[str] = set()
+together: list[tuple[object, Message]] = []
+in_order: dict[object, int] = {}
 
 
 def write(message: Message) -> None:
@@ -74,7 +76,11 @@ def ask(method: str, params: Message | None) -> Message:
 
 
 def elicit(text: str) -> str:
-    answer = ask("elicitation/create", {"message": text, "requestedSchema": FORM})
+    return answered(start_asking("elicitation/create", {"message": text, "requestedSchema": FORM}))
+
+
+def answered(one: int) -> str:
+    answer = wait_for(one)
     if "error" in answer:
         return f"error {answer['error']['code']}: {answer['error']['message']}"
     result = answer["result"]
@@ -92,6 +98,11 @@ def call(id: object, params: Message) -> str | Message:  # noqa: C901, PLR0911, 
             return json.dumps({"params": params, "initialize": state["initialize"]})
         case "elicit":
             return f"{given['text']}: {elicit(given['text'])}"
+        case "elicit_pid":
+            elicit("pid?")
+            return str(os.getpid())
+        case "elicit_in_order":
+            return f"{given['text']}: {answered(in_order.pop(id))}"
         case "elicit_slowly":
             time.sleep(0.2)
             return f"{given['text']}: {elicit(given['text'])}"
@@ -184,6 +195,18 @@ def answer_call(id: object, params: Message) -> None:
         write({"id": id, "result": {"content": [{"type": "text", "text": found}]}})
 
 
+def gather(id: object, params: Message) -> None:
+    """Once so many calls are here together, have each ask, in the order in which they came."""
+    together.append((id, params))
+    if len(together) < params["arguments"]["together"]:
+        return
+    for one, given in together:
+        form = {"message": given["arguments"]["text"], "requestedSchema": FORM}
+        in_order[one] = start_asking("elicitation/create", form)
+        threading.Thread(target=answer_call, args=(one, given), daemon=True).start()
+    together.clear()
+
+
 def ask_roots_first() -> None:
     state["roots"] = ask("roots/list", None)
     roots_known.set()
@@ -243,6 +266,8 @@ def receive(message: Message) -> None:  # noqa: C901
             state["cancelled"].add(params.get("requestId"))
         if method == "notifications/initialized" and ROOTS_FIRST:
             threading.Thread(target=ask_roots_first, daemon=True).start()
+    elif method == "tools/call" and params["name"] == "elicit_in_order":
+        gather(id, params)
     elif method == "tools/call":
         threading.Thread(target=answer_call, args=(id, params), daemon=True).start()
     elif method == "prompts/get":

@@ -92,7 +92,7 @@ def test_without_nats_it_says_where_it_looked(words: list[str]) -> None:
 
 
 def test_a_url_that_is_none_is_told_in_a_sentence() -> None:
-    complaint("list", code=69, MCPNATSD_NATS_URL="nats://:::")
+    complaint("list", code=64, MCPNATSD_NATS_URL="nats://:::")
 
 
 def test_without_a_daemon_there_is_no_status(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ async def main() -> None:
         print("tools:", ", ".join(tool.name for tool in tools.tools))
         found = await client.call_tool("dictionary__translate", {"word": "tree"})
         print("a tree is", found.structured_content["result"])
-        calls = [client.call_tool("calculator__add", {"a": 1, "b": n}) for n in range(CALLS)]
+        calls = [client.call_tool("adder__add", {"a": 1, "b": n}) for n in range(CALLS)]
         texts = [one.structured_content["result"] for one in await asyncio.gather(*calls)]
         processes = {text.rpartition(" ")[2] for text in texts}
         print(f"{CALLS} sums by {len(processes)} processes")

@@ -1,6 +1,6 @@
 """One of several servers on one NATS: `python etc/examples/distributed/server.py NAME`.
 
-NAME is `calculator` or `dictionary`. Started twice with one name, the two share its calls.
+NAME is `adder` or `dictionary`. Started twice with one name, the two share its calls.
 """
 
 import argparse
@@ -11,15 +11,16 @@ from contextlib import suppress
 
 from mcp.server.mcpserver import MCPServer
 
+from mcpnatsd import log
 from mcpnatsd.transport import NatsServerParameters, serve
 
 NATS_URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 WORDS = {"cat": "Katze", "dog": "Hund", "tree": "Baum"}
 
 
-def calculator() -> MCPServer:
+def adder() -> MCPServer:
     """Return a server that adds."""
-    server = MCPServer("Calculator")
+    server = MCPServer("Adder")
 
     @server.tool()
     async def add(a: int, b: int) -> str:
@@ -41,7 +42,7 @@ def dictionary() -> MCPServer:
     return server
 
 
-SERVERS = {"calculator": calculator, "dictionary": dictionary}
+SERVERS = {"adder": adder, "dictionary": dictionary}
 
 
 async def main(name: str) -> None:
@@ -49,12 +50,13 @@ async def main(name: str) -> None:
     params = NatsServerParameters(service_name=name, url=NATS_URL, metadata={"example": "yes"})
     serving = asyncio.ensure_future(serve(SERVERS[name](), params))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
-    print(f"{name} is on {NATS_URL}", flush=True)
+    print(f"try: mcpnatsd list --nats {NATS_URL}", flush=True)
     with suppress(asyncio.CancelledError):
         await serving
 
 
 if __name__ == "__main__":
+    log.set_up()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=SERVERS)
     with suppress(KeyboardInterrupt):

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from mcp.server.mcpserver import Context, MCPServer
 
+from mcpnatsd import log
 from mcpnatsd.transport import NatsServerParameters, serve
 
 NATS_URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
@@ -27,11 +28,12 @@ async def main() -> None:
     params = NatsServerParameters(service_name="kitchen", url=NATS_URL)
     serving = asyncio.ensure_future(serve(server, params))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
-    print(f"kitchen is on {NATS_URL}", flush=True)
+    print(f"try: mcpnatsd call --nats {NATS_URL} kitchen bake cakes=9", flush=True)
     with suppress(asyncio.CancelledError):
         await serving
 
 
 if __name__ == "__main__":
+    log.set_up()
     with suppress(KeyboardInterrupt):
         asyncio.run(main())

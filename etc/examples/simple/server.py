@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from mcp.server.mcpserver import MCPServer
 
+from mcpnatsd import log
 from mcpnatsd.transport import NatsServerParameters, serve
 
 NATS_URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
@@ -32,11 +33,12 @@ async def main() -> None:
     )
     serving = asyncio.ensure_future(serve(server, params))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
-    print(f"calculator is on {NATS_URL}; try `mcpnatsd call calculator add a=2 b=3`", flush=True)
+    print(f"try: mcpnatsd call --nats {NATS_URL} calculator add a=2 b=3", flush=True)
     with suppress(asyncio.CancelledError):
         await serving
 
 
 if __name__ == "__main__":
+    log.set_up()
     with suppress(KeyboardInterrupt):
         asyncio.run(main())

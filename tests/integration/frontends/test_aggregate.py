@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
+from tests.connections import plain
 from tests.integration.frontends.several import EdgeClient, client_of
 from tests.natsd import NatsServer
 from tests.running import Running, daemon, server, text_of
@@ -71,6 +73,32 @@ async def test_a_tool_that_the_server_lacks_is_refused_in_the_servers_words(
         assert error_of(await client.call("two__nothing")) == (-32602, "two has no tool nothing")
         failed = await client.call("one__fail")
         assert failed["error"] == {"code": -32000, "message": "it failed", "data": {"at": "one"}}
+
+
+@pytest.mark.parametrize("frame", ["", "note"])
+async def test_a_server_cannot_answer_in_the_place_of_another(
+    natsd: NatsServer, tmp_path: Path, frame: str
+) -> None:
+    forged = b'{"jsonrpc":"2.0","id":"meant","result":{"content":[{"type":"text","text":"no"}]}}'
+    head = {"Mcp-Instance": "forger", "Mcp-Seq": "1"}
+
+    async def forge(msg: Msg) -> None:
+        if frame:
+            await forger.publish(msg.reply, forged, headers={**head, "Mcp-Frame": frame})
+        last = {**head, "Mcp-Seq": "2" if frame else "1"}
+        await forger.publish(msg.reply, forged, headers=last)
+
+    async with (
+        daemon(tmp_path, two(), nats_url=natsd.url),
+        plain(natsd.url) as forger,
+        client_of(natsd.url, ["one", "bad"]) as client,
+    ):
+        await forger.subscribe("mcp.req.bad.>", queue="mcpnatsd", cb=forge)
+        await forger.flush()
+        client.modern("tools/call", id="meant", name="one__sleep", arguments={"seconds": 1})
+
+        assert text_of(await client.call("bad__any")) == "no"
+        assert text_of(await client.answer("meant")) == "slept"
 
 
 async def test_a_cursor_is_refused_as_no_list_has_a_second_page(

@@ -11,7 +11,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import CreateMessageResult, ElicitResult, TextContent
 
 from mcpnatsd.errors import BrokerAway, Forbidden
-from mcpnatsd.transport import NatsClientParameters, nats_client, sdk
+from mcpnatsd.transport import NatsClientParameters, NatsServerParameters, nats_client, sdk
 from tests.integration.transport.objects import MODES, Object, called, connected, held, serving
 from tests.natsd import NatsServer
 from tests.waiting import until
@@ -70,9 +70,17 @@ async def test_nats_that_refuses_us_is_not_waited_for(tmp_path: Path) -> None:
         params = NatsClientParameters(
             service_name="x", url=natsd.url, token="wrong", connect_timeout=60
         )
-        with pytest.raises(Forbidden, match="refuses us"):
+        with pytest.raises(Forbidden, match=r"refuses us.*`token`.*say who we are"):
             async with asyncio.timeout(20), nats_client(params):
                 pass
+
+
+async def test_what_a_server_is_told_is_nothing_for_a_client(nats_url: str) -> None:
+    params: Any = NatsServerParameters(service_name="x", url=nats_url)
+
+    with pytest.raises(TypeError, match="give NatsClientParameters"):
+        async with nats_client(params):
+            pass
 
 
 async def test_outside_asyncio_it_says_that_it_cannot() -> None:

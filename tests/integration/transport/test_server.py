@@ -11,8 +11,8 @@ import pytest
 from mcp import MCPError
 from nats.errors import NoRespondersError
 
-from mcpnatsd.transport import NatsServerParameters, nats_server, sdk, serve
-from tests.connections import plain
+from mcpnatsd.transport import NatsClientParameters, NatsServerParameters, nats_server, sdk, serve
+from tests.connections import opened, plain
 from tests.integration.transport.objects import Object, called, connected, held, serving, serving_by
 from tests.natsd import NatsServer
 from tests.waiting import until
@@ -60,6 +60,16 @@ async def test_what_is_no_server_is_refused_before_anything_is_started() -> None
     with pytest.raises(TypeError, match="no server"):
         await serve("github", NatsServerParameters(service_name="x"))
     assert held() == before
+
+
+async def test_what_a_client_is_told_is_nothing_for_a_server(nats_url: str) -> None:
+    params: Any = NatsClientParameters(service_name="x", url=nats_url)
+
+    with pytest.raises(TypeError, match="give NatsServerParameters"):
+        await serve(Object().mcp, params)
+    with pytest.raises(TypeError, match="give NatsServerParameters"):
+        async with nats_server(params):
+            pass
 
 
 async def test_a_server_that_fails_is_reported_and_the_next_request_has_a_new_one(
@@ -316,18 +326,22 @@ async def test_both_ends_outlive_a_broker(natsd: NatsServer, prefix: str, mode: 
 async def one_connection(
     server: Object, nats_url: str, prefix: str
 ) -> AsyncIterator["asyncio.Task[None]"]:
-    """Run a server on the streams that `nats_server` hands out."""
+    """Run a server on the streams that `nats_server` hands out. It is there."""
     params = NatsServerParameters(service_name="object", url=nats_url, prefix=prefix)
-    low = server.mcp._lowlevel_server
-    async with nats_server(params) as (read, write):
-        running = low.run(read, write, low.create_initialization_options())
-        task = asyncio.create_task(running)
-        try:
-            yield task
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    low, up = server.mcp._lowlevel_server, asyncio.Event()
+    async with opened(nats_url) as connection:
+        connection.subscribe(f"{prefix}.evt.object.up", lambda *_: up.set())
+        await connection.flush()
+        async with nats_server(params) as (read, write):
+            running = low.run(read, write, low.create_initialization_options())
+            task = asyncio.create_task(running)
+            try:
+                await up.wait()
+                yield task
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 async def test_one_connection_stands_for_all_modern_clients(
@@ -345,13 +359,17 @@ async def test_one_connection_stands_for_all_modern_clients(
     assert not [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")]
 
 
-async def test_a_legacy_client_of_one_connection_is_translated(nats_url: str, prefix: str) -> None:
+async def test_a_legacy_client_of_one_connection_is_translated(
+    nats_url: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mcpnatsd")
     async with (
         one_connection(Object(), nats_url, prefix),
         connected(nats_url, prefix, mode="legacy") as client,
     ):
         assert await called(client, "add", a=1, b=2) == "3"
         assert client.protocol_version == "2025-11-25"
+    assert "message refused" not in caplog.messages, "nothing was wrong"
 
 
 async def test_when_its_streams_are_closed_it_is_off_the_bus(nats_url: str, prefix: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest_asyncio
@@ -15,7 +16,7 @@ from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.shared import MOST_WAITING
 from mcpnatsd.backends.translated_client import MOST_SPARES
 from mcpnatsd.backends.translator import DISCOVER_WITHIN, Translator
-from mcpnatsd.config.model import Limits, ServerConfig
+from mcpnatsd.config.model import Isolation, Limits, ServerConfig
 from mcpnatsd.errors import Busy, McpnatsdError, ProcessDied, Reported
 from mcpnatsd.protocol import jsonrpc
 from mcpnatsd.protocol.incoming import Asked
@@ -40,7 +41,7 @@ class Asker:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": given}
         request = jsonrpc.decode(json.dumps(body).encode())
         assert isinstance(request, Request)
-        self.asked = Asked(request, jsonrpc.params_of(request.members), "a", bare=False)
+        self.asked = Asked(request, jsonrpc.params_of(request.members), given["name"], bare=False)
         self.edge = edge
         self.opened_at = asyncio.get_running_loop().time()
         self.error: str | None = None
@@ -74,15 +75,16 @@ class Stuck(Launcher):
 class Bridge:
     """What a translator needs of its bridge."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ServerConfig = CONFIG) -> None:
         self.launcher = Stuck()
         self.room = 1000
         self.failures: list[int] = []
         self.forwarded: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
-        catalogue = Catalogue(CONFIG, Recall(None))
+        catalogue = Catalogue(config, Recall(None))
         seal = Seal("i1", b"key")
-        self.translator = Translator(CONFIG, self.launcher, catalogue, self, seal=seal, version="1")
+        self.translator = Translator(config, self.launcher, catalogue, self, seal=seal, version="1")
+        self.translator._askers.learn(("tools/call", "a"))
 
     def spawn(self, part: Coroutine[None, None, None]) -> None:
         self.tasks.append(asyncio.create_task(part))
@@ -108,13 +110,18 @@ class Bridge:
         return askers
 
 
-@pytest_asyncio.fixture
-async def bridge() -> AsyncIterator[Bridge]:
-    bridge = Bridge()
-    yield bridge
+async def stop(bridge: Bridge) -> None:
     for task in bridge.tasks:
         task.cancel()
     await asyncio.gather(*bridge.tasks, return_exceptions=True)
+
+
+@pytest_asyncio.fixture
+async def bridge() -> AsyncIterator[Bridge]:
+    """Return a bridge that knows of its server's tool `a` that it asks."""
+    bridge = Bridge()
+    yield bridge
+    await stop(bridge)
 
 
 async def test_a_client_without_room_for_a_session_is_refused_as_busy(bridge: Bridge) -> None:
@@ -132,6 +139,38 @@ async def test_one_client_has_only_so_many_sessions_and_the_rest_waits(bridge: B
     assert len(bridge.translator.sessions) == MOST_SPARES
     assert bridge.translator.queued == 2
     assert {one.fault for one in askers} == {None}
+
+
+async def test_what_is_not_known_to_ask_has_one_session_for_all(bridge: Bridge) -> None:
+    bridge.receive(5, name="quiet")
+
+    assert (len(bridge.translator.sessions), bridge.translator.queued) == (1, 3)
+
+
+async def test_where_each_client_has_one_process_it_never_has_a_second() -> None:
+    bridge = Bridge(replace(CONFIG, isolation=Isolation.SESSION))
+    bridge.receive(3)
+    assert (len(bridge.translator.sessions), bridge.translator.queued) == (1, 2)
+
+    bridge.receive(1, name="quiet")  # waits for nobody
+    assert (len(bridge.translator.sessions), bridge.translator.queued) == (1, 2)
+    await stop(bridge)
+
+
+async def test_what_was_learnt_while_it_waited_holds_nobody_up(bridge: Bridge) -> None:
+    first = bridge.receive(2, name="quiet")  # as many as may run
+    bridge.receive(1)
+    bridge.receive(1, name="learnt")
+    last = bridge.receive(1, name="quiet")[0]
+    bridge.translator._askers.learn(("tools/call", "learnt"))
+    (client,) = bridge.translator._clients.values()
+    for one in first:
+        assert one.on_cancel is not None
+        one.on_cancel("enough")
+    client.freed(client.sessions[0])
+
+    assert [len(session._early) for session in client.sessions] == [2, 1]
+    assert last in client.sessions[0]._early
 
 
 async def test_a_client_that_gets_no_second_session_waits_for_its_first(bridge: Bridge) -> None:

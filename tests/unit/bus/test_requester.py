@@ -10,6 +10,7 @@ from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.requester import Requester
 from mcpnatsd.errors import Forbidden, McpnatsdError, RemoteProtocolError
 from mcpnatsd.protocol import jsonrpc, outgoing
+from mcpnatsd.protocol.frames import LOST_AFTER, SILENT_AFTER
 from mcpnatsd.protocol.jsonrpc import Request
 from tests.unit.bus.wires import Sent, Wire
 
@@ -152,6 +153,27 @@ async def test_who_holds_a_state_may_come_back_later_than_we_do(side: Side) -> N
 
     assert side.client.faults == []
     assert call.refused_at is not None
+
+
+@pytest.mark.parametrize("pin", [(), (("Mcp-Pin", "1"),)], ids=["any", "pinned"])
+async def test_a_question_that_reaches_nobody_neither_repeats_nor_denies_a_call(
+    side: Side, pin: tuple[tuple[str, str], ...]
+) -> None:
+    """It may have run: only silence for as long as the wire says ends it, as unknown."""
+    side.answer(side.call(), ("Mcp-Instance", "i1"), *pin, body=FINAL)
+    call = side.call()
+    call.heard_at, call.asked_since = call.heard_at - SILENT_AFTER, call.asked_since - SILENT_AFTER
+    side.requester._tick_all()
+    question = side.last
+    assert question.headers["Mcp-Frame"] == "ask"
+
+    side.wire.refuse(question.reply)
+
+    assert side.last is question
+    assert side.client.faults == []
+    call.heard_at -= LOST_AFTER
+    side.requester._tick_all()
+    assert [fault.data for fault in side.client.faults] == [{"outcome": "unknown"}]
 
 
 async def test_a_state_belongs_to_its_server(side: Side) -> None:

@@ -74,6 +74,12 @@ class Wire:
             if own == subject or subject.startswith(own.rstrip(">*")):
                 on_msg(subject.encode(), reply.encode(), body, headers.encode(pairs))
 
+    def refuse(self, reply: str) -> None:
+        """Say "no responders", as NATS does where it says it."""
+        for own, on_msg in list(self._subs.values()):
+            if reply.startswith(own.rstrip(">*")):
+                on_msg(reply.encode(), b"", b"", b"NATS/1.0 503\r\n\r\n")
+
 
 def parsed(block: bytes | None) -> dict[str, str]:
     return headers.parse(block)

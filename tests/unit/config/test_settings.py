@@ -98,6 +98,8 @@ def test_no_secret_is_shown(environ: dict[str, str]) -> None:
         ({"tls_cert": "/a"}, "go together"),
         ({"password": "a"}, "needs --user"),
         ({"nats": " , "}, "holds no URL"),
+        ({"nats": "http://127.0.0.1:8222"}, "NATS does not speak http://"),
+        ({"nats": "nats://127.0.0.1:77777"}, "the port of 127.0.0.1 is none"),
         ({"creds": "/nowhere/a.creds"}, "--creds: there is no file /nowhere/a.creds"),
         ({"tls_ca": "/nowhere/ca.pem"}, "--tls-ca: there is no file"),
         ({"name": "green"}, "no daemon named 'green'"),

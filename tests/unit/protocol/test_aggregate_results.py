@@ -178,3 +178,23 @@ def test_a_result_of_ours_says_that_it_is_complete_and_whose() -> None:
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "mcpnatsd", "version": "1.2"}},
         },
     }
+
+
+def test_an_answer_goes_to_its_own_request_whatever_id_it_has() -> None:
+    line = b'{"jsonrpc":"2.0","id":7,"result":{"n":1e2}}'
+
+    assert results.answered(line, Raw(b"7")) is line
+    assert json.loads(results.answered(line, Raw(b'"7"')))["id"] == "7"
+
+
+@pytest.mark.parametrize("line", [b"{", b'{"jsonrpc":"2.0","id":7,"method":"m"}', b"[]"])
+def test_what_is_no_response_answers_nothing(line: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        results.answered(line, Raw(b"7"))
+
+
+def test_only_a_notification_is_one() -> None:
+    assert results.is_note(b'{"jsonrpc":"2.0","method":"m"}')
+    assert not results.is_note(b'{"jsonrpc":"2.0","id":7,"method":"m"}')
+    assert not results.is_note(b'{"jsonrpc":"2.0","id":7,"result":{}}')
+    assert not results.is_note(b"{")

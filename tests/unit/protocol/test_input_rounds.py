@@ -41,6 +41,7 @@ def retry(rounds: Rounds, line: bytes = LINE) -> dict[str, Any]:
         {"inputRequests": {"a": {"method": 5}}},
         {"inputRequests": {"a": {"method": "roots/list", "params": [1]}}},
         {"inputRequests": {"a": {"method": "ping"}}},
+        {"inputRequests": {"a": {"method": "elicitation/form"}}},
         {"inputRequests": {"a": {"method": "elicitation/create", "params": {"mode": "voice"}}}},
         {"inputRequests": {str(n): ROOTS for n in range(MOST_ASKED + 1)}},
     ],

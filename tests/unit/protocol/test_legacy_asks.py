@@ -27,6 +27,11 @@ def request(method: str, id: object = 1, **params: Any) -> Request:
     return message
 
 
+def own(one: Asks, owner: int) -> None:
+    for ask in one.unowned:
+        ask.owner = owner
+
+
 def code(line: bytes | None) -> int:
     assert line is not None
     return int(json.loads(line)["error"]["code"])
@@ -74,7 +79,8 @@ def test_a_round_holds_what_a_modern_client_reads() -> None:
     one.receive(request("elicitation/create", message="m", task={}, _meta=meta), 0.0)
     one.receive(request("roots/list", 2, _meta={"progressToken": 1}), 0.0)
 
-    wanted = json.loads(jsonrpc.encode(one.next_round()))
+    own(one, 1)
+    wanted = json.loads(jsonrpc.encode(one.next_round(1)))
     elicitation = {"method": "elicitation/create", "params": {"message": "m", "_meta": {"own": 2}}}
     assert wanted == {"1": elicitation, "2": {"method": "roots/list"}}
 
@@ -83,13 +89,38 @@ def test_answers_go_out_under_the_servers_ids_once() -> None:
     one = asks()
     one.receive(request("roots/list", "a"), 0.0)
     one.receive(request("roots/list", 7), 0.0)
-    one.next_round()
+    own(one, 1)
+    one.next_round(1)
     one.receive(request("roots/list", "untold"), 0.0)
+    own(one, 1)
     answers = {key: Raw(b'{"roots":[]}') for key in ("1", "2", "3", "other")}
 
-    assert [json.loads(line)["id"] for line in one.answer(answers)] == ["a", 7]
-    assert one.answer(answers) == []
+    assert [json.loads(line)["id"] for line in one.answer(1, answers)] == ["a", 7]
+    assert one.answer(1, answers) == []
     assert len(one) == 1
+
+
+def test_a_call_tells_answers_and_refuses_its_own_only() -> None:
+    one = asks()
+    for id in (1, 2):
+        one.receive(request("elicitation/create", id, message="m"), 0.0)
+        own(one, id)
+        assert list(one.next_round(id)) == [str(id)]
+    answers = {key: Raw(b"{}") for key in ("1", "2")}
+
+    assert [json.loads(line)["id"] for line in one.answer(2, answers)] == [2]
+    assert (one.of(1), one.of(2), one.of(None)) == (True, False, False)
+    assert one.refuse(2, "why") == one.refuse(None, "why") == []
+    assert [json.loads(line)["id"] for line in one.refuse(1, "why")] == [1]
+
+
+def test_the_first_roots_of_a_session_teach_nothing() -> None:
+    one = asks()
+    one.receive(request("elicitation/create", 1), 0.0)
+    for id in (2, 3):
+        one.receive(request("roots/list", id), 0.0)
+
+    assert [ask.teaches for ask in one.unowned] == [True, False, True]
 
 
 def test_what_the_server_withdraws_is_not_asked() -> None:
@@ -105,11 +136,11 @@ def test_what_nobody_answers_is_refused_so_that_the_server_goes_on() -> None:
     one = asks()
     one.receive(request("elicitation/create", 1, message="m"), 0.0)
     one.receive(request("roots/list", 2), 5.0)
-    assert one.refuse("why", before=0.0) == []
+    assert one.refuse(None, "why", before=0.0) == []
 
-    (elicitation,) = one.refuse("why", before=5.0)
+    (elicitation,) = one.refuse(None, "why", before=5.0)
     assert json.loads(elicitation)["result"] == {"action": "cancel"}
-    (roots,) = one.refuse("why")
+    (roots,) = one.refuse(None, "why")
     assert json.loads(roots)["error"] == {"code": -32603, "message": "why"}
 
 

@@ -121,6 +121,32 @@ def test_each_is_told_what_it_asked_for() -> None:
     assert listens.receive(*note("notifications/x")) == []
 
 
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("file:///d", True),
+        ("file:///d/x/y", True),
+        ("file:///d?q=1", True),
+        ("file:///d#part", True),
+        ("file:///dx", False),
+        ("file:///", False),
+        ("other:///d/x", False),
+        ("/" * 100_000, False),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_an_update_within_a_resource_is_told_to_who_subscribed_to_it(uri: str, told: bool) -> None:  # noqa: FBT001
+    """2025-11-25, schema: it "might be a sub-resource of the one […] actually subscribed to"."""
+    listens: Listens[str] = Listens()
+    listen(listens, "ann", resourceSubscriptions=["file:///d"])
+    listen(listens, "bob", resourceSubscriptions=["file:///dd/"])
+    for one in ("file:///d", "file:///dd/"):
+        listens.subscribed(one, yes=True)
+
+    expected = [("ann", "resources/updated", {"uri": uri})] if told else []
+    assert read(listens.receive(*updated(uri))) == expected
+
+
 def test_the_end_of_the_server_ends_all() -> None:
     listens: Listens[str] = Listens()
     listen(listens, "ann", toolsListChanged=True)

@@ -6,12 +6,21 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 from msgspec import Raw
 
 from mcpnatsd.errors import Reported, TooLarge
 from mcpnatsd.protocol import eras, jsonrpc, to_legacy
-from mcpnatsd.protocol.jsonrpc import Members, Request
+from mcpnatsd.protocol.askers import Askers
+from mcpnatsd.protocol.incoming import Asked
+from mcpnatsd.protocol.jsonrpc import Request
+from mcpnatsd.protocol.legacy_calls import PARKED_FOR
 from mcpnatsd.protocol.legacy_deliveries import (
     Answer,
     Delivery,
@@ -22,7 +31,8 @@ from mcpnatsd.protocol.legacy_deliveries import (
     Told,
     ToServer,
 )
-from mcpnatsd.protocol.legacy_use import PARKED_FOR, UNASKED_FOR, LegacyUse
+from mcpnatsd.protocol.legacy_use import FENCE_FOR, UNASKED_FOR, LegacyUse
+from mcpnatsd.protocol.who_asked import HOLD
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 LEVEL = "io.modelcontextprotocol/logLevel"
@@ -30,28 +40,52 @@ ALL = {"roots": {}, "sampling": {}, "elicitation": {}}
 Out = list[Delivery[str]]
 
 
-def use(*, asked: bool = True, logs: bool = True) -> LegacyUse[str]:
+def use(
+    *,
+    asked: bool = True,
+    logs: bool = True,
+    alone: bool = False,
+    askers: Askers | None = None,
+) -> LegacyUse[str]:
     declared = to_legacy.declared({CAPABILITIES: Raw(json.dumps(ALL if asked else {}).encode())})
-    return LegacyUse({"logging": Raw(b"{}")}, declared, logs=logs)
+    given = Askers() if askers is None else askers
+    return LegacyUse({"logging": Raw(b"{}")}, declared, given, logs=logs, alone=alone)
 
 
-def request(method: str = "tools/call", **params: Any) -> tuple[Request, Members]:
+def request(method: str = "tools/call", **params: Any) -> Asked:
     body = {"jsonrpc": "2.0", "id": "theirs", "method": method, "params": params}
     message = jsonrpc.decode(json.dumps(body).encode())
     assert isinstance(message, Request)
-    return message, jsonrpc.params_of(message.members)
+    given = jsonrpc.params_of(message.members)
+    return Asked(message, given, params.get("name"), bare=False)
 
 
 def opened(
-    one: LegacyUse[str], who: str, method: str = "tools/call", now: float = 0.0, **params: Any
+    one: LegacyUse[str],
+    who: str,
+    method: str = "tools/call",
+    now: float = 0.0,
+    name: str | None = None,
+    **params: Any,
 ) -> tuple[int, Out]:
-    return one.open(who, *request(method, name=who, **params), now)
+    return one.open(who, request(method, name=name or who, **params), now)
+
+
+def takes(one: LegacyUse[str], name: str, method: str = "tools/call") -> bool:
+    return one.takes((method, name))
+
+
+def known(*names: str) -> Askers:
+    askers = Askers()
+    for name in names:
+        askers.learn(("tools/call", name))
+    return askers
 
 
 def resumed(one: LegacyUse[str], who: str, park: Park[str], now: float = 0.0, **more: Any) -> Out:
     given = {"name": park.caller, "inputResponses": {key: {} for key in park.asks}, **more}
     ours, number = park.ours, park.round
-    return one.resume(who, *request(**given), now, ours=ours, round=number)
+    return one.resume(who, request(**given), now, ours=ours, round=number)
 
 
 def said(one: LegacyUse[str], now: float = 0.0, **body: Any) -> Out:
@@ -70,8 +104,12 @@ def lines(out: Out) -> list[Any]:
     return [json.loads(one.line) for one in out if isinstance(one, ToServer)]
 
 
+def parks(out: Out) -> list[Park[str]]:
+    return [one for one in out if isinstance(one, Park)]
+
+
 def parked(out: Out) -> Park[str]:
-    (park,) = (one for one in out if isinstance(one, Park))
+    (park,) = parks(out)
     return park
 
 
@@ -95,21 +133,30 @@ def test_what_the_server_asks_parks_the_call_and_the_retry_goes_on() -> None:
     assert one.idle
 
 
-def test_while_a_call_is_in_the_session_no_other_that_may_ask_comes() -> None:
+def test_requests_that_are_not_known_to_ask_run_side_by_side() -> None:
     one = use()
+    for who in ("ann", "bob", "eve"):
+        assert takes(one, who)
+        opened(one, who)
+    assert (one.busy, one.parked) == (3, 0)
+
+
+def test_of_those_that_are_known_to_ask_one_comes_at_a_time() -> None:
+    one = use(askers=known("ann", "bob"))
     ours, _ = opened(one, "ann")
-    assert [one.takes(method) for method in ("tools/call", "tools/list")] == [False, True]
+    names = [("tools/call", "bob"), ("tools/call", "eve"), ("tools/list", "")]
+    assert [one.takes(name) for name in names] == [False, True, True]
     park = parked(asks(one, "s1"))
-    assert not one.takes("prompts/get")
+    assert not takes(one, "bob")
     resumed(one, "ann", park)
     answers(one, ours)
-    assert one.takes("prompts/get")
+    assert takes(one, "bob")
 
 
 def test_a_client_that_answers_nothing_needs_no_turns() -> None:
     one = use(asked=False)
     opened(one, "ann")
-    assert one.takes("tools/call")
+    assert takes(one, "ann")
     assert lines(asks(one, "s1"))[0]["error"]["code"] == -32601
     assert one.parked == 0
 
@@ -136,16 +183,27 @@ def test_more_that_is_asked_meanwhile_is_the_next_round() -> None:
     assert lines(resumed(one, "ann", second))[0]["id"] == "s2"
 
 
-def test_an_answer_that_comes_meanwhile_is_kept() -> None:
+def test_an_answer_that_comes_meanwhile_is_kept_and_so_is_the_question() -> None:
     one = use()
     ours, _ = opened(one, "ann")
     park = parked(asks(one, "s1"))
-    assert lines(answers(one, ours))[0]["result"] == {"action": "cancel"}
+    assert answers(one, ours) == []
 
-    assert answered(resumed(one, "bob", park)) == (
-        "bob",
-        {"resultType": "complete", "text": "done"},
-    )
+    out = resumed(one, "bob", park)
+    assert lines(out) == [{"jsonrpc": "2.0", "id": "s1", "result": {}}]
+    assert answered(out) == ("bob", {"resultType": "complete", "text": "done"})
+    assert one.idle
+
+
+def test_what_the_retry_of_such_a_call_leaves_open_is_refused() -> None:
+    one = use()
+    ours, _ = opened(one, "ann")
+    park = parked(asks(one, "s1"))
+    answers(one, ours)
+
+    out = resumed(one, "bob", park, inputResponses={})
+    assert lines(out)[0]["result"] == {"action": "cancel"}
+    assert answered(out)[0] == "bob"
 
 
 @pytest.mark.parametrize("more", [{"name": "other"}, {"inputResponses": []}], ids=str)
@@ -172,18 +230,48 @@ def test_a_round_is_answered_once() -> None:
 
 
 def test_a_call_that_is_given_up_frees_its_server_and_then_the_session() -> None:
-    one = use()
+    one = use(askers=known("ann"))
     ours, _ = opened(one, "ann")
     asks(one, "s1")
 
-    elicitation, cancelled, ping = lines(one.cancel(ours, "enough"))
+    elicitation, cancelled, ping = lines(one.cancel(ours, 0.0, "enough"))
     assert elicitation["result"] == {"action": "cancel"}
     assert cancelled["params"] == {"requestId": ours, "reason": "enough"}
-    assert not one.takes("tools/call")  # it may ask until it has read the cancel
+    assert (takes(one, "ann"), one.fenced) == (False, True)  # until it has read the cancel
+    assert takes(one, "bob")
     assert "result" in lines(asks(one, "s2"))[0]
     assert isinstance(said(one, id=ping["id"], result={})[0], Mine)
-    assert one.takes("tools/call")
+    assert takes(one, "ann")
     assert isinstance(answers(one, ours)[0], Stray)
+
+
+def test_a_cancel_counts_as_read_after_a_while() -> None:
+    one = use(askers=known("ann"))
+    ours, _ = opened(one, "ann")
+    one.cancel(ours, 5.0)
+    one.expire(5.0 + FENCE_FOR - 0.1)
+    assert not takes(one, "ann")
+    one.expire(5.0 + FENCE_FOR)
+
+    assert takes(one, "ann")
+
+
+def test_nobody_waits_for_the_cancel_of_a_call_that_never_asked() -> None:
+    one = use(askers=known("eve"))
+    ours, _ = opened(one, "ann")
+
+    assert [line["method"] for line in lines(one.cancel(ours, 0.0))] == ["notifications/cancelled"]
+    assert takes(one, "eve")
+
+
+def test_what_only_given_up_calls_can_have_asked_is_refused() -> None:
+    one = use()
+    both = [opened(one, who)[0] for who in ("ann", "bob")]
+    assert asks(one, "s1") == []
+    one.cancel(both[0], 0.0)
+
+    assert parks(one.cancel(both[1], 0.0)) == []
+    assert parks(opened(one, "eve")[1]) == []
 
 
 def test_a_call_that_was_never_sent_is_not_cancelled() -> None:
@@ -191,8 +279,173 @@ def test_a_call_that_was_never_sent_is_not_cancelled() -> None:
     asks(one, "s1")
     ours, _ = opened(one, "ann")
 
-    assert [line["id"] for line in lines(one.cancel(ours))] == ["s1"]
-    assert one.takes("tools/call")
+    assert [line["id"] for line in lines(one.cancel(ours, 0.0))] == ["s1"]
+    assert takes(one, "ann")
+
+
+# Who asked.
+
+
+def test_the_only_one_that_can_have_asked_is_known_from_then_on() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    opened(one, "ann")
+    opened(one, "list", "tools/list")
+    assert parked(asks(one, "s1")).caller == "ann"
+
+    assert askers.surely(("tools/call", "ann"))
+    assert (takes(one, "ann"), takes(one, "list")) == (False, True)
+
+
+def test_a_question_waits_until_all_have_ended_that_did_not_ask_it() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    ours = [opened(one, who)[0] for who in ("ann", "bob", "eve")]
+    assert asks(one, "s1") == []
+    assert parks(answers(one, ours[0])) == []
+
+    out = answers(one, ours[2])
+    assert answered(out)[0] == "eve"
+    assert parked(out).caller == "bob"
+    assert [askers.surely(("tools/call", who)) for who in ("ann", "bob", "eve")] == [0, 1, 0]
+
+
+def test_a_question_waits_only_so_long_then_the_oldest_asked_it() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    for who in ("ann", "bob"):
+        opened(one, who)
+    asks(one, "s1", now=3.0)
+    assert one.expire(3.0 + HOLD - 0.1) == []
+
+    assert parked(one.expire(3.0 + HOLD)).caller == "ann"
+    assert [("tools/call", who) in askers for who in ("ann", "bob")] == [True, True]
+    assert not askers.surely(("tools/call", "ann"))
+
+
+def test_a_wrong_guess_loses_nothing() -> None:
+    one = use()
+    ours = {who: opened(one, who)[0] for who in ("ann", "bob")}
+    asks(one, "of bob")
+    park = parked(one.expire(HOLD))
+
+    assert answers(one, ours["ann"]) == []
+    out = resumed(one, "ann", park)
+    assert lines(out) == [{"jsonrpc": "2.0", "id": "of bob", "result": {}}]
+    assert answered(out)[0] == "ann"
+    assert answered(answers(one, ours["bob"]))[0] == "bob"
+
+
+def test_after_a_guess_all_who_may_have_asked_take_turns_until_they_are_cleared() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    ours = {who: opened(one, who)[0] for who in ("ann", "bob")}
+    asks(one, "of bob")
+    resumed(one, "ann", parked(one.expire(HOLD)))
+    for who in ("bob", "ann"):
+        answers(one, ours[who])  # it may have been either: this clears nobody
+    other = use(askers=askers)
+    for who in ("ann", "bob"):
+        assert ("tools/call", who) in askers
+    answers(one, opened(one, "ann")[0])
+    opened(other, "bob")
+    assert parked(asks(other, "s1")).caller == "bob"
+
+    assert ("tools/call", "ann") not in askers
+    assert askers.surely(("tools/call", "bob"))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_in_the_only_session_nobody_waits_for_a_suspect_that_runs(*, alone: bool) -> None:
+    askers = Askers()
+    one = use(askers=askers, alone=alone)
+    opened(one, "ann")
+    askers.suspect([("tools/call", who) for who in ("ann", "bob")])
+
+    assert takes(one, "bob") is alone
+    parked(asks(one, "s1"))
+    assert not takes(one, "bob")
+
+
+def test_a_suspect_that_ended_before_its_question_was_answered_is_cleared() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    ours = {who: opened(one, who)[0] for who in ("ann", "bob")}
+    asks(one, "of bob")
+    one.expire(HOLD)
+    answers(one, ours["ann"])
+
+    assert [("tools/call", who) in askers for who in ("ann", "bob")] == [False, True]
+
+
+def test_who_is_known_to_ask_asked() -> None:
+    one = use(askers=known("bob"))
+    for who in ("ann", "bob", "eve"):
+        opened(one, who)
+
+    assert parked(asks(one, "s1")).caller == "bob"
+
+
+def test_as_many_questions_as_calls_are_theirs_in_order() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    for who in ("ann", "bob", "eve"):
+        opened(one, who, name="same")
+    assert asks(one, "s1") == asks(one, "s2") == []
+
+    assert [(park.caller, *park.asks) for park in parks(asks(one, "s3"))] == [
+        ("ann", "1"), ("bob", "2"), ("eve", "3"),
+    ]  # fmt: skip
+    assert askers.surely(("tools/call", "same"))
+    assert one.parked == 3
+
+
+def test_a_call_that_came_later_did_not_ask() -> None:
+    one = use(askers=known("ann"))
+    for who in ("one", "two"):
+        opened(one, who)
+    asks(one, "s1")
+    opened(one, "ann")
+
+    assert parked(one.expire(HOLD)).caller == "one"
+
+
+def test_several_parked_calls_have_each_their_own_questions() -> None:
+    one = use()
+    ours = [opened(one, who, name="same")[0] for who in ("ann", "bob")]
+    asks(one, "of ann")
+    first, second = parks(asks(one, "of bob"))
+
+    out = resumed(one, "bob", second, name="same", inputResponses={"1": {}, "2": {}})
+    assert [line["id"] for line in lines(out)] == ["of bob"]
+    assert answered(answers(one, ours[1]))[0] == "bob"
+    assert one.parked == 1
+    cancelled = lines(one.cancel(ours[0], 0.0))
+    assert cancelled[0] == {"jsonrpc": "2.0", "id": "of ann", "result": {"action": "cancel"}}
+    assert first.asks.keys() == {"1"}
+
+
+def test_roots_that_are_asked_for_first_tell_nothing_of_a_call() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    opened(one, "ann")
+    park = parked(said(one, id="s1", method="roots/list"))
+    assert ("tools/call", "ann") not in askers
+    resumed(one, "ann", park)
+
+    assert parks(said(one, id="s2", method="roots/list"))
+    assert askers.surely(("tools/call", "ann"))
+
+
+def test_who_asks_what_was_asked_outside_any_call_is_not_known_to_ask() -> None:
+    askers = Askers()
+    one = use(askers=askers)
+    asks(one, "s1")
+    ours, out = opened(one, "ann")
+    resumed(one, "ann", parked(out))
+    answers(one, ours)
+
+    assert ("tools/call", "ann") not in askers
 
 
 # Answers that cannot be read.
@@ -204,7 +457,7 @@ def test_an_answer_that_is_lost_is_told_to_its_caller_alone() -> None:
     opened(one, "bob", "tools/list")
 
     assert one.lost(ours, TooLarge("too large")) == ["ann"]
-    assert one.takes("tools/call")
+    assert takes(one, "ann")
     assert one.lost(99, TooLarge("too large")) == ["bob"]
 
 
@@ -299,121 +552,198 @@ def test_a_notification_of_no_request_is_for_subscriptions() -> None:
     assert isinstance(told, Told)
 
 
+NAMES = ("asks", "asks too", "quiet", "quiet too")
+
+
 class Session(RuleBasedStateMachine):
-    """Calls come, are asked about, answered, retried and cancelled in every order."""
+    """Calls come, ask, are answered, retried and cancelled in every order.
+
+    The server asks only within calls of two of its tools, and ends none of them before its answer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.use = use()
+        self.askers = Askers()
+        self.use = use(askers=self.askers)
         self.number = 0
-        self.waiting: dict[int, str] = {}
+        self.now = 0.0
+        self.callers: dict[int, str] = {}
         """Whose exchange waits, by our id."""
 
-        self.unsent: set[int] = set()
-        self.calls: set[int] = set()
-        self.parks: dict[int, Park[str]] = {}
-        self.asked: dict[str, int | None] = {}
-        """Which call each open request of the server belongs to."""
+        self.calls: dict[int, str] = {}
+        """The tool of each call that the server runs, by our id."""
 
+        self.asked: dict[str, int] = {}
+        """The call that each open question of the server belongs to, by its id."""
+
+        self.exact: set[str] = set()
+        """Questions asked when all that ask were known."""
+
+        self.told: dict[str, int] = {}
+        """The call whose client was asked each question."""
+
+        self.about: int | None = None
+        """The call that is retried or cancelled just now."""
+
+        self.parks: dict[int, Park[str]] = {}
         self.finished: list[str] = []
+
+    @initialize(known=st.booleans())
+    def learn(self, *, known: bool) -> None:
+        for name in NAMES[:2] if known else ():
+            self.askers.learn(("tools/call", name))
 
     def take(self, out: Out) -> None:
         for one in out:
             match one:
                 case Answer(caller=caller, response=response):
-                    (ours,) = [key for key, who in self.waiting.items() if who == caller]
+                    (ours,) = [key for key, who in self.callers.items() if who == caller]
                     result = json.loads(bytes(response.members["result"]))
                     assert result["text"] == str(ours), "an answer crossed"
-                    del self.waiting[ours]
-                    assert caller not in self.finished
-                    self.finished.append(caller)
-                case Park(caller=caller, ours=ours):
-                    assert self.waiting.pop(ours) == caller
-                    assert caller not in self.finished
-                    self.finished.append(caller)
+                    del self.callers[ours]
+                    self.finish(caller)
+                case Park(caller=caller, ours=ours, asks=asked):
+                    assert self.callers.pop(ours) == caller
+                    self.finish(caller)
                     self.parks[ours] = one
+                    for wanted in asked.values():
+                        question = json.loads(bytes(wanted))["params"]["message"]
+                        assert self.asked[question] == ours or question not in self.exact
+                        assert self.told.setdefault(question, ours) == ours
                 case ToServer(line=line):
                     self.receive(json.loads(line))
+
+    def finish(self, caller: str) -> None:
+        assert caller not in self.finished, "answered twice"
+        self.finished.append(caller)
 
     def receive(self, message: dict[str, Any]) -> None:
         """Be the server."""
         if message.get("method") == "ping":
-            self.take(said(self.use, id=message["id"], result={}))
+            self.take(said(self.use, self.now, id=message["id"], result={}))
         elif "method" not in message:
-            assert message["id"] in self.asked, "an answer to nothing"
+            assert message["id"] in self.asked, "an answer to nothing, or a second one"
+            assert self.told.get(message["id"]) in (None, self.about), "another call's"
             del self.asked[message["id"]]
-        elif message["method"] != eras.CANCELLED:
-            self.unsent.discard(message["id"])
+            self.exact.discard(message["id"])
+        elif message["method"] == eras.CANCELLED:
+            ours = message["params"]["requestId"]
+            del self.calls[ours]
 
     def caller(self) -> str:
         self.number += 1
         return f"c{self.number}"
 
-    @precondition(lambda self: self.use.takes("tools/call"))
-    @rule()
-    def call(self) -> None:
+    @rule(name=st.sampled_from(NAMES))
+    def call(self, name: str) -> None:
+        if not takes(self.use, name):
+            return
         who = self.caller()
-        ours, out = self.use.open(who, *request(name="t"), 0.0)
-        self.waiting[ours] = who
-        self.unsent.add(ours)
-        self.calls.add(ours)
+        ours, out = self.use.open(who, request(name=name), self.now)
+        self.callers[ours] = who
+        self.calls[ours] = name
+        assert not parks(out), "nothing was asked outside a call"
         self.take(out)
 
     @rule()
     def list_tools(self) -> None:
         who = self.caller()
-        ours, out = self.use.open(who, *request("tools/list"), 0.0)
-        self.waiting[ours] = who
+        ours, out = self.use.open(who, request("tools/list"), self.now)
+        self.callers[ours] = who
+        self.calls[ours] = "list"
         self.take(out)
 
-    @rule()
-    def ask(self) -> None:
-        self.number += 1
-        self.asked[f"s{self.number}"] = None
-        self.take(asks(self.use, f"s{self.number}"))
+    @rule(data=st.data())
+    def ask(self, data: st.DataObject) -> None:
+        asking = [ours for ours, name in sorted(self.calls.items()) if name in NAMES[:2]]
+        if not asking:
+            return
+        self.ask_of(data.draw(st.sampled_from(asking)))
 
-    @precondition(lambda self: self.waiting or self.parks)
+    @rule(many=st.integers(2, 4), names=st.sampled_from([NAMES[:1], NAMES[:2], NAMES]))
+    def burst(self, many: int, names: tuple[str, ...]) -> None:
+        for number in range(many):
+            self.call(names[number % len(names)])
+        for ours in sorted(self.callers):
+            if self.calls[ours] in NAMES[:2]:
+                self.ask_of(ours)
+
+    def ask_of(self, ours: int) -> None:
+        if ours not in self.callers or ours in self.asked.values():
+            return
+        self.number += 1
+        id = f"s{self.number}"
+        self.asked[id] = ours
+        runs = [one for one in self.callers if self.calls[one] in NAMES[:2]]
+        sure = [self.askers.surely(("tools/call", name)) for name in NAMES[:2]]
+        if all(sure) and len(runs) == 1:
+            self.exact.add(id)
+        self.take(asks(self.use, id, self.now))
+        assert id not in self.exact or ours in self.parks
+
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        known = sorted({*self.waiting, *self.parks} - self.unsent)
-        if known:
-            ours = data.draw(st.sampled_from(known))
-            self.take(answers(self.use, ours, str(ours)))
-            assert ours not in self.calls or not self.asked, "the next call would be asked this"
-            if ours in self.parks:
-                self.unsent.add(ours)  # it answers once
+        done = sorted(self.calls.keys() - set(self.asked.values()))
+        if done:
+            ours = data.draw(st.sampled_from(done))
+            del self.calls[ours]
+            self.take(said(self.use, self.now, id=ours, result={"text": str(ours)}))
 
     @precondition(lambda self: self.parks)
-    @rule(partly=st.booleans())
-    def retry(self, *, partly: bool) -> None:
-        ours, park = self.parks.popitem()
+    @rule(partly=st.booleans(), data=st.data())
+    def retry(self, data: st.DataObject, *, partly: bool) -> None:
+        ours = data.draw(st.sampled_from(sorted(self.parks)))
+        park = self.parks.pop(ours)
         who = self.caller()
-        self.waiting[ours] = who
+        self.callers[ours] = who
         keys = list(park.asks)[1 if partly else 0 :]
-        given = {"name": "t", "inputResponses": {key: {} for key in keys}}
-        self.take(self.use.resume(who, *request(**given), 0.0, ours=ours, round=park.round))
+        for other in self.parks.values():
+            keys += other.asks  # which are none of its own
+        answers: dict[str, Any] = {key: {} for key in keys}
+        given: dict[str, Any] = {"name": self.name_of(ours), "inputResponses": answers}
+        self.about = ours
+        out = self.use.resume(who, request(**given), self.now, ours=ours, round=park.round)
+        self.take(out)
         with pytest.raises(Reported):
-            self.use.resume("x", *request(**given), 0.0, ours=ours, round=park.round)
+            self.use.resume("x", request(**given), self.now, ours=ours, round=park.round)
 
-    @precondition(lambda self: self.waiting or self.parks)
+    def name_of(self, ours: int) -> str:
+        call = self.use._calls.open[ours]
+        assert call.name is not None
+        return call.name[1]
+
+    @precondition(lambda self: self.callers or self.parks)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        ours = data.draw(st.sampled_from(sorted({*self.waiting, *self.parks})))
-        who = self.waiting.pop(ours, None)
+        ours = data.draw(st.sampled_from(sorted({*self.callers, *self.parks})))
+        who = self.callers.pop(ours, None)
         self.parks.pop(ours, None)
         if who is not None:
-            self.finished.append(who)
-        self.take(self.use.cancel(ours))
+            self.finish(who)
+        self.about = ours
+        self.take(self.use.cancel(ours, self.now))
+        # The server gives up with the call what it asked within it.
+        for id in [id for id, owner in self.asked.items() if owner == ours]:
+            del self.asked[id]
+            gone = {"requestId": id}
+            said(self.use, self.now, method=eras.CANCELLED, params=gone)
+
+    @rule()
+    def wait(self) -> None:
+        self.now += HOLD
+        self.take(self.use.expire(self.now))
+        assert self.parks or not self.asked, "nobody is asked"
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
-        assert self.use.busy == len(self.waiting)
-        assert self.use.parked == len(self.parks) <= 1
+        assert self.use.busy == len(self.callers)
+        assert self.use.parked == len(self.parks)
+        assert len(self.use._asks) == len(self.asked)
 
     def teardown(self) -> None:
-        assert sorted(self.use.server_gone()) == sorted(self.waiting.values())
+        assert sorted(self.use.server_gone()) == sorted(self.callers.values())
         assert self.use.idle
 
 
-Session.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Session.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 test_each_request_gets_one_answer = Session.TestCase

@@ -252,6 +252,30 @@ def test_subscriptions_are_bounded() -> None:
     assert subscribe(one, MOST_URIS + 2, "one more") == []
 
 
+def test_requests_that_wait_for_the_server_are_bounded() -> None:
+    one = offering(**EVERYTHING)
+    for number in range(MOST_URIS):
+        assert subscribe(one, number, "a") == []
+
+    assert subscribe(one, MOST_URIS, "a") == [(MOST_URIS, -31007)]
+    assert unsubscribe(one, MOST_URIS + 1, "b") == [(MOST_URIS + 1, None)]
+    assert len(agree(one)[0]) == MOST_URIS
+
+
+def test_what_is_not_told_of_any_more_is_not_said_to_be_subscribed() -> None:
+    one = offering(**EVERYTHING)
+    subscribe(one, 1, "a")
+    subscribe(one, 2, "b")
+    agree(one)
+    one.lost(0)
+    assert "notifications/resources/updated" in agree(one, resourceSubscriptions=["b"])[1]
+
+    assert one.next(1e9) is None
+    assert subscribe(one, 3, "b") == [(3, None)]
+    assert subscribe(one, 4, "a") == []
+    assert agree(one, resourceSubscriptions=["b"])[0] == [(4, -32602)]
+
+
 @pytest.mark.parametrize("odd", [5, [5], None, {"a": 1}])
 def test_an_acknowledgement_that_makes_no_sense_honours_nothing(odd: Any) -> None:
     one = offering(**EVERYTHING)

@@ -1,5 +1,7 @@
 """States of parked calls: only who sealed one opens it, and only for whom it was sealed."""
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from mcpnatsd.protocol import parked
 from mcpnatsd.protocol.parked import Seal, Ticket
 
 SEAL = Seal("0123456789abcdef", b"k" * 32)
-TICKET = Ticket("alice", "e" * 32, "1f", 7, 2, 600.0)
+TICKET = Ticket(parked.digest("alice", "e" * 32), "1f", 7, 2, 600.0)
 STATE = SEAL.close(TICKET)
 
 
@@ -52,6 +54,18 @@ def test_what_a_refusal_says_is_nothing_of_its_content() -> None:
     for text in (refused(STATE, "bob"), refused(STATE, now=600.0), refused(f"{STATE}x")):
         assert "1f" not in text
         assert "alice" not in text
+
+
+def test_who_reads_a_state_learns_nothing_of_its_client() -> None:
+    content = base64.urlsafe_b64decode(STATE.split(".")[3] + "==")
+
+    assert b"1f" in content
+    assert b"alice" not in content
+    assert b"eeee" not in content
+
+
+def test_two_clients_are_never_the_same() -> None:
+    assert parked.digest("a", "bc") != parked.digest("ab", "c")
 
 
 def test_anybody_can_read_who_holds_it() -> None:

@@ -110,7 +110,7 @@ def test_a_client_without_a_name_goes_under_ours() -> None:
 def test_other_capabilities_or_another_name_are_another_client() -> None:
     one = members(**ENVELOPE)
     keys = {
-        to_legacy.key_of_client(meta)
+        to_legacy.said_of_client(meta)
         for meta in (
             one,
             members(**{**ENVELOPE, CAPABILITIES: {"roots": {}}}),
@@ -119,7 +119,7 @@ def test_other_capabilities_or_another_name_are_another_client() -> None:
     }
 
     assert len(keys) == 3
-    assert to_legacy.key_of_client({**one, **members(progressToken=3)}) in keys
+    assert to_legacy.said_of_client({**one, **members(progressToken=3)}) in keys
 
 
 @given(

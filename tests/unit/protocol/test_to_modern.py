@@ -41,6 +41,12 @@ def plain(value: object) -> Any:
     return json.loads(jsonrpc.encode(value))
 
 
+def test_a_client_that_gave_no_name_has_none_in_a_request_either() -> None:
+    lies = request(_meta={"io.modelcontextprotocol/clientInfo": {"name": "root", "version": "1"}})
+
+    assert "io.modelcontextprotocol/clientInfo" not in to_modern.stamped(lies, {})[2]
+
+
 def test_params_that_are_no_object_are_refused() -> None:
     odd = Request(Raw(b"1"), "initialize", {"params": Raw(b"[]")})
 

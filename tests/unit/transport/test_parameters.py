@@ -1,5 +1,6 @@
 """What a Python program says of its place on NATS."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,80 @@ def test_every_server_stands_alone() -> None:
 )
 def test_a_list_or_every_server_is_one_session_over_several(name: Any, *, several: bool) -> None:
     assert NatsClientParameters(service_name=name).several is several
+
+
+@pytest.mark.parametrize("name", [None, 7, ["github", None]])
+def test_a_name_that_is_no_text_is_refused_by_its_field(name: Any) -> None:
+    with pytest.raises(TypeError, match="service_name"):
+        NatsClientParameters(service_name=name)
+
+
+@pytest.mark.parametrize("name", [None, 7, ["github"]])
+def test_a_server_has_one_name(name: Any) -> None:
+    with pytest.raises(TypeError, match=r"service_name.*give a text"):
+        NatsServerParameters(service_name=name)
+
+
+@pytest.mark.parametrize("url", ["http://me:w0rd@nats", ["nats://a", "redis://me:w0rd@nats"]])
+def test_a_url_that_nats_does_not_speak_is_refused_at_once(url: Any) -> None:
+    """It would look like a NATS that is away."""
+    with pytest.raises(ValueError, match="NATS does not speak") as caught:
+        NatsClientParameters(service_name="x", url=url)
+
+    assert "w0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nats://me:w0rd@nats:99999", "nats:port", "nats://a,nats://b:0"])
+def test_a_port_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="port of") as caught:
+        NatsClientParameters(service_name="x", url=url)
+
+    assert "w0rd" not in str(caught.value)
+
+
+def test_a_url_that_is_not_set_is_refused_by_its_field() -> None:
+    with pytest.raises(TypeError, match="url is a NoneType"):
+        NatsClientParameters(service_name="x", url=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "here", "here:4222", "nats://a,tls://b", "ws://a", "wss://a", ["nats://[::1]:1"]]
+)
+def test_what_may_be_a_nats_is_taken(url: Any) -> None:
+    assert NatsClientParameters(service_name="x", url=url).url == url
+
+
+@pytest.mark.parametrize("prefix", ["a b", "a..b", "a.>", "{me}"])
+def test_a_prefix_that_cannot_begin_a_subject_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match=r"^prefix"):
+        NatsClientParameters(service_name="x", prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    "field", ["line_bytes", "output_line_bytes", "call_timeout", "concurrency"]
+)
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_what_leaves_no_room_for_a_request_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{field}.*more than 0"):
+        NatsServerParameters(service_name="x", **{field: value})
+
+
+@pytest.mark.parametrize("field", ["idle_timeout", "drain_timeout"])
+def test_a_time_may_be_nothing_but_not_less(field: str) -> None:
+    said: dict[str, Any] = {field: 0}
+    assert getattr(NatsServerParameters(service_name="x", **said), field) == 0
+    with pytest.raises(ValueError, match=f"{field}.*0 or more"):
+        NatsServerParameters(service_name="x", **{**said, field: -1})
+
+
+def test_a_time_that_is_no_number_is_refused_by_its_field() -> None:
+    with pytest.raises(TypeError, match="connect_timeout '5'"):
+        NatsClientParameters(service_name="x", connect_timeout="5")  # type: ignore[arg-type]
+
+
+def test_nats_must_have_some_time_to_be_there() -> None:
+    with pytest.raises(ValueError, match="connect_timeout"):
+        NatsClientParameters(service_name="x", connect_timeout=0)
 
 
 def test_metadata_under_our_keys_is_refused() -> None:
@@ -139,3 +214,11 @@ def test_a_daemon_of_that_name_that_does_not_run_is_said(monkeypatch: pytest.Mon
 
     with pytest.raises(UsageError, match=r"green.*url"):
         NatsClientParameters(service_name="x").nats()
+
+
+@pytest.mark.parametrize("kind", [NatsClientParameters, NatsServerParameters])
+def test_every_field_is_in_the_page_of_the_examples(kind: Any) -> None:
+    """`help()` shows no text of a field."""
+    page = (Path(__file__).parents[3] / "etc/examples/README.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {field.name for field in fields(kind)} <= set("`".join(rows).split("`"))

@@ -43,3 +43,8 @@ def test_a_function_of_two_streams_is_a_server() -> None:
 def test_what_is_no_server_is_refused(server: Any) -> None:
     with pytest.raises(TypeError, match="no server"):
         sdk.body_of(server)
+
+
+def test_a_class_in_place_of_its_object_is_named() -> None:
+    with pytest.raises(TypeError, match="the class MCPServer"):
+        sdk.body_of(MCPServer)

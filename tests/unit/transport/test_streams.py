@@ -40,6 +40,23 @@ async def test_lines_come_in_their_order_and_then_the_end() -> None:
     assert [number(item) async for item in pair.read] == list(range(3 * BATCH))
 
 
+async def test_who_writes_without_end_lets_others_run() -> None:
+    pair = Pair(nothing)
+    pair.write.attach(lambda _line: None, lambda: False)
+
+    async def write() -> None:
+        for _ in range(1000 * BATCH):
+            await pair.write.send(REQUEST)
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not writing.done()
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert writing.cancelled()
+
+
 @pytest.mark.parametrize(
     "bad", [b"{", b'{"jsonrpc":"2.0","id":1}', b'{"id":1,"result":5}', b"\xff"]
 )
