@@ -198,7 +198,7 @@ class Translator:
         """End the sessions of a client that is gone, and what it left parked."""
         fault = InstanceLost("the client of this session left", outcome=Outcome.UNKNOWN)
         for client in list(self._clients.values()):
-            if edge and client.who == (user, edge):
+            if edge and client.who == (user, edge) and not self._shared:
                 for session in list(client.sessions):
                     session.end(fault)
 

@@ -54,6 +54,16 @@ async def test_the_death_of_the_process_is_told_to_all_and_the_next_has_another(
         assert text_of(await bob.call("pid")) == text_of(await ann.call("pid")) != pid
 
 
+async def test_a_client_that_leaves_takes_nobody_along(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asks(isolation="shared")), client(tmp_path, "asks") as bob:
+        async with client(tmp_path, "asks") as ann:
+            pid = text_of(await ann.call("pid"))
+            held = bob.modern("tools/call", name="sleep", arguments={"seconds": 2})
+            await status_of(tmp_path, "asks", in_flight=1)
+        assert "error" not in await bob.answer(held)
+        assert text_of(await bob.call("pid")) == pid
+
+
 async def test_cancels_progress_and_subscriptions_stay_their_clients_own(tmp_path: Path) -> None:
     async with (
         daemon(tmp_path, asks(isolation="shared")),
