@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.backends.process import Process
+from mcpnatsd.backends.seat import Seat
 from mcpnatsd.daemon.endpoints import Frontend
 from mcpnatsd.daemon.view import View
 
@@ -61,8 +62,8 @@ def _server(bridge: Bridge) -> dict[str, object]:
     if bridge.legacy_shared is not None:
         legacy.append(bridge.legacy_shared.process)
     legacy += [one.process for one in bridge.translator.sessions]
-    running = {one.pid: one for one in reversed(legacy) if one is not None}  # a seat has no own
-    processes += [_process(one, "legacy") for one in reversed(running.values()) if one.pid]
+    own = (one for one in legacy if one is not None and not isinstance(one, Seat))
+    processes += [_process(one, "legacy") for one in own]
     return {
         "name": bridge.server,
         "state": str(bridge.state),
