@@ -3,7 +3,7 @@
     python -m tests.bench [quick] [calls] [translation] [transport] [http]
 
 Nothing is asserted. The rounds of all ways are interleaved, so that a busy machine does not favour
-one of them; what counts is the ratios. A full run of everything writes `RESULTS.md`.
+one of them; what counts is the ratios. A run that is not quick writes its sections to `RESULTS.md`.
 """
 
 import os
@@ -95,9 +95,9 @@ def main(size: Size, names: list[str]) -> None:
     for name in names:
         with TemporaryDirectory(prefix="bench-") as folder:
             sections += SECTIONS[name](size, Path(folder))
-    text = report.page(sections, load)
-    print(text)
-    if size is FULL and names == list(SECTIONS):
+    print(report.page(sections, load))
+    if size is FULL:
+        text = report.page(sections, load, RESULTS.read_text(encoding="utf-8"))
         RESULTS.write_text(text + "\n", encoding="utf-8")
 
 

@@ -38,15 +38,17 @@ class Section:
     tables: str
     rows: Sequence[Ratio]
 
-    @property
-    def text(self) -> str:
+    def text(self, machine: str) -> str:
         head = ["target", "found", "wanted", ""]
         targets = table(head, [row.row() for row in self.rows]) if self.rows else "No figures."
-        return "\n\n".join([f"## {self.title}", self.method, self.tables, targets])
+        return "\n\n".join([f"## {self.title}", self.method, machine, self.tables, targets])
 
 
-def page(sections: Sequence[Section], load: float) -> str:
-    return "\n\n".join(["# Measured", METHOD, machine(load), *(one.text for one in sections)])
+def page(sections: Sequence[Section], load: float, before: str = "") -> str:
+    """Return the page; sections that were not measured now stay as they were `before`."""
+    measured = {one.title: one.text(machine(load)) for one in sections}
+    known = {text.partition("\n")[0]: f"## {text.strip()}" for text in before.split("\n## ")[1:]}
+    return "\n\n".join(["# Measured", METHOD, *(known | measured).values()])
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:
