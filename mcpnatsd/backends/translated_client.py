@@ -23,9 +23,6 @@ from mcpnatsd.protocol.to_legacy import Declared
 MOST_SPARES: Final = 8
 """Sessions of one client: each holds one call at a time of those that are known to ask."""
 
-_SUBSCRIBE: Final = "resources/subscribe"
-_UNSUBSCRIBE: Final = "resources/unsubscribe"
-
 
 class Translator(Protocol):
     """Whoever has all clients of a server."""
@@ -141,7 +138,7 @@ class TranslatedClient:
                 self._open_listen(session, caller)
         else:
             for uri in self._listens.uris:
-                session.request(_SUBSCRIBE, uri=uri)
+                session.request(eras.SUBSCRIBE, uri=uri)
 
     def freed(self, session: TranslatedSession) -> None:
         if self._asking or self._others:
@@ -265,14 +262,14 @@ class TranslatedClient:
 
     def _subscribe(self, uri: str) -> None:
         for number, session in enumerate(list(self.sessions)):
-            ours = session.request(_SUBSCRIBE, uri=uri)
+            ours = session.request(eras.SUBSCRIBE, uri=uri)
             if number == 0 and ours is not None:
                 self._subscribing[ours] = uri
 
     def _close_listen(self, caller: Caller, _reason: str) -> None:
         for uri in self._listens.close(caller):
             for session in list(self.sessions):
-                session.request(_UNSUBSCRIBE, uri=uri)
+                session.request(eras.UNSUBSCRIBE, uri=uri)
 
     def _leave(self, caller: Caller, _reason: str) -> None:
         for queue in (self._asking, self._others):

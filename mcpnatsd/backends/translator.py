@@ -384,7 +384,7 @@ def _check(asked: Asked, edge: str) -> None:
     to_legacy.check_envelope(asked.meta())
     to_legacy.check_method(method)
     if to_legacy.STATE in asked.params:
-        raise Reported(to_legacy.INVALID_PARAMS, "params.requestState was not given out here")
+        raise Reported(jsonrpc.INVALID_PARAMS, "params.requestState was not given out here")
     if method == eras.LISTEN and not edge:
         text = "a subscription needs Mcp-Call: nobody could be told, or end it"
         raise Reported(-32600, text)

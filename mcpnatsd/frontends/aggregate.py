@@ -15,7 +15,7 @@ from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.errors import McpnatsdError, NoResponders
-from mcpnatsd.frontends.aggregate_finding import INVALID_PARAMS, READ, Finding
+from mcpnatsd.frontends.aggregate_finding import READ, Finding
 from mcpnatsd.frontends.aggregate_gathering import Gathering
 from mcpnatsd.frontends.aggregate_listening import Listening
 from mcpnatsd.frontends.aggregate_members import Members
@@ -133,7 +133,9 @@ class Aggregate:
     def _gather(self, asked: Asked) -> None:
         outgoing = asked.outgoing
         if outgoing.method in results.LISTS and "cursor" in aggregate.params_of(outgoing):
-            self._refuse(asked, INVALID_PARAMS, "this list has one page: no cursor is known")
+            self._refuse(
+                asked, jsonrpc.INVALID_PARAMS, "this list has one page: no cursor is known"
+            )
         else:
             self._open.begin(asked, self._gathered)
 

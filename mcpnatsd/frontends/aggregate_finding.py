@@ -21,7 +21,6 @@ SEARCH_WITHIN: Final = 30.0
 MOST_NAMED: Final = 20
 """Servers that an error names."""
 
-INVALID_PARAMS: Final = -32602
 
 READ: Final = "resources/read"
 
@@ -81,7 +80,7 @@ class Finding:
         text = (
             f"{name[:200]!r} names no server of this session; a name is SERVER__NAME, with one of"
         )
-        self._open.refuse(asked, INVALID_PARAMS, f"{text}: {self._who()}")
+        self._open.refuse(asked, jsonrpc.INVALID_PARAMS, f"{text}: {self._who()}")
 
     async def _learn_names(self, server: str, listing: Outgoing, edge: str) -> None:
         try:
@@ -104,7 +103,7 @@ class Finding:
             reasons.append(f"{server}: {said[:200]}")
         looked = "; ".join(reasons[:MOST_NAMED]) or "none: nobody is there"
         text = f"no server of this session has {uri[:200]!r}; it was looked for at {looked}"
-        self._open.refuse(asked, INVALID_PARAMS, text)
+        self._open.refuse(asked, jsonrpc.INVALID_PARAMS, text)
 
     async def _asked_for(self, asked: Asked, server: str) -> bytes | str:
         """Return a server's response, or why there is none, or no good one."""

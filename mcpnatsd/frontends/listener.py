@@ -88,7 +88,7 @@ class Listener:
         uri = jsonrpc.text_of(jsonrpc.params_of(request.members), "uri")
         if uri is None:
             raise RemoteProtocolError(f"{request.method} needs a string in params.uri")
-        if request.method == to_modern.SUBSCRIBE:
+        if request.method == eras.SUBSCRIBE:
             self._settle(self._wants.subscribe(key, request.id, uri))
         else:
             self._settle(self._wants.unsubscribe(key, request.id, uri))

@@ -19,13 +19,11 @@ from mcpnatsd.frontends.translated_call import TranslatedCall
 from mcpnatsd.protocol import eras, jsonrpc, outgoing, to_modern
 from mcpnatsd.protocol.input_rounds import Ask
 from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Request, Response
-from mcpnatsd.protocol.to_modern import SET_LEVEL
 from mcpnatsd.protocol.tunnel import WINDOW_BYTES
 
 MOST_ASKED: Final = 256
 """Requests that wait for one client's answers."""
 
-_INVALID_PARAMS: Final = -32602
 _INVALID_REQUEST: Final = -32600
 _SWALLOWED: Final = frozenset({eras.PROGRESS, "notifications/roots/list_changed"})
 """Notifications without a counterpart: roots are asked for in each call, and progress of an answer
@@ -116,9 +114,9 @@ class TranslatedClient:
                 self.output.write(jsonrpc.result(request.id, {}))
             case eras.INITIALIZE:
                 self._refuse(request, _INVALID_REQUEST, "this session is initialized already")
-            case to_modern.SET_LEVEL:
+            case eras.SET_LEVEL:
                 self._set_level(request)
-            case to_modern.SUBSCRIBE | to_modern.UNSUBSCRIBE:
+            case eras.SUBSCRIBE | eras.UNSUBSCRIBE:
                 self._listener.receive(request, key)
             case _:
                 self._open_call(request, key)
@@ -137,13 +135,14 @@ class TranslatedClient:
         level = jsonrpc.params_of(request.members).get("level")
         if not self._logs:
             text = (
-                f"{SET_LEVEL} is not possible: clients share this server's process, and its log "
-                "messages name no client; `isolation: session` gives each client its own process"
+                f"{eras.SET_LEVEL} is not possible: clients share this server's process, and its "
+                "log messages name no client; `isolation: session` gives each client its own "
+                "process"
             )
             self._refuse(request, jsonrpc.METHOD_NOT_FOUND, text)
         elif level is None or jsonrpc.key_of(level) not in to_modern.LEVELS:
             known = ", ".join(sorted(to_modern.LEVELS))
-            self._refuse(request, _INVALID_PARAMS, f"params.level must be one of {known}")
+            self._refuse(request, jsonrpc.INVALID_PARAMS, f"params.level must be one of {known}")
         else:
             self.stamp[eras.LOG_LEVEL] = level.copy()
             self.output.write(jsonrpc.result(request.id, {}))

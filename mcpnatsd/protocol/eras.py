@@ -27,6 +27,12 @@ LISTEN: Final = "subscriptions/listen"
 PING: Final = "ping"
 LIST_TOOLS: Final = "tools/list"
 CALL_TOOL: Final = "tools/call"
+SET_LEVEL: Final = "logging/setLevel"
+SUBSCRIBE: Final = "resources/subscribe"
+UNSUBSCRIBE: Final = "resources/unsubscribe"
+
+ASKABLE: Final = frozenset({CALL_TOOL, "prompts/get", "resources/read"})
+"""2026-07-28, Basic, Patterns: only these may be answered with `input_required`."""
 
 META: Final = "_meta"
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"

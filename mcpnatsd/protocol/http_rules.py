@@ -41,7 +41,6 @@ A server's own -32603 keeps 200, see `status_of_line`."""
 _SERVER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _VERSION_KEY: Final = VERSION.lower()
-_INVALID_PARAMS: Final = -32602
 _INTERNAL: Final = -32603
 
 
@@ -78,7 +77,7 @@ def check_modern(headers: Mapping[str, str], request: Request, params: Members) 
     needed = (eras.PROTOCOL_VERSION, eras.CLIENT_CAPABILITIES)
     missing = [key for key in needed if key not in meta]
     if missing:
-        raise Reported(_INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
+        raise Reported(jsonrpc.INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
     http_headers.check_standard(headers, request.method, params)
     check_revision(eras.requested_revision(meta) or "")
     if request.method == eras.INITIALIZE:

@@ -19,7 +19,6 @@ MOST_ROUNDS: Final = 16
 MOST_ASKED: Final = 64
 """Requests of one round: a client's user sees each of them."""
 
-_ASKABLE: Final = frozenset({eras.CALL_TOOL, "prompts/get", "resources/read"})
 _ELICIT: Final = "elicitation/create"
 _ASKS: Final = frozenset({_ELICIT, "sampling/createMessage", "roots/list"})
 """Methods of all requests that 2026-07-28 has a server make."""
@@ -77,7 +76,7 @@ class Rounds:
             McpnatsdError: The server may not ask that, or not so often.
         """
         self.number += 1
-        if method not in _ASKABLE:
+        if method not in eras.ASKABLE:
             raise McpnatsdError(f"the server asks for input in answer to {method}: it may not")
         if self.number > MOST_ROUNDS:
             raise McpnatsdError(f"the server asked for input {MOST_ROUNDS} times, and again")

@@ -24,6 +24,7 @@ NAMING: Final = frozenset({"name", "uri", "_meta", "arguments"})
 """Likewise of the params of requests that name something."""
 
 METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
 
 _split = msgspec.json.Decoder(Members).decode
 _text = msgspec.json.Decoder(str).decode

@@ -8,7 +8,7 @@ from msgspec import Raw
 from mcpnatsd.errors import ProtocolError, Reported
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Key, Members, Request
-from mcpnatsd.protocol.to_legacy import ANSWERS, INTERNAL_ERROR, INVALID_PARAMS, Declared
+from mcpnatsd.protocol.to_legacy import ANSWERS, INTERNAL_ERROR, Declared
 
 MOST_ASKS: Final = 64
 """Requests of one server that wait for its client. More are refused at once."""
@@ -72,11 +72,11 @@ class Asks:
         try:
             params = jsonrpc.params_of(request.members)
         except ProtocolError as fault:
-            return jsonrpc.error(request.id, INVALID_PARAMS, str(fault))
+            return jsonrpc.error(request.id, jsonrpc.INVALID_PARAMS, str(fault))
         undeclared = self._undeclared(request.method, params)
         if undeclared:
             text = f"this client declared no {undeclared}"
-            return jsonrpc.error(request.id, INVALID_PARAMS, text)
+            return jsonrpc.error(request.id, jsonrpc.INVALID_PARAMS, text)
         wanted = Raw(jsonrpc.encode(_wanted(request.method, params)))
         waiting = sum(len(ask.wanted) for ask in self._open.values())
         if len(self._open) >= MOST_ASKS or waiting + len(wanted) > MOST_BYTES:
@@ -159,5 +159,5 @@ def answers_in(params: Members) -> Members:
     whole = bytes(params[ANSWERS])[:1] == b"{"
     if not whole or any(bytes(one)[:1] != b"{" for one in answers.values()):
         text = f"params.{ANSWERS} must hold one object for each of the inputRequests"
-        raise Reported(INVALID_PARAMS, text)
+        raise Reported(jsonrpc.INVALID_PARAMS, text)
     return answers

@@ -10,7 +10,6 @@ from msgspec import Raw
 from mcpnatsd.errors import Reported
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Members, Notification
-from mcpnatsd.protocol.to_legacy import INVALID_PARAMS
 
 Caller = TypeVar("Caller")
 
@@ -165,16 +164,22 @@ class Listens(Generic[Caller]):
 
 def _filter(params: Members) -> tuple[Members, list[str]]:
     if bytes(params.get("notifications", b""))[:1] != b"{":
-        raise Reported(INVALID_PARAMS, "subscriptions/listen needs an object params.notifications")
+        raise Reported(
+            jsonrpc.INVALID_PARAMS, "subscriptions/listen needs an object params.notifications"
+        )
     wanted = jsonrpc.object_of(params, "notifications")
     if _URIS not in wanted:
         return wanted, []
     try:
         uris = msgspec.json.decode(wanted[_URIS], type=list[str])
     except msgspec.DecodeError:
-        raise Reported(INVALID_PARAMS, f"notifications.{_URIS} must be a list of URIs") from None
+        raise Reported(
+            jsonrpc.INVALID_PARAMS, f"notifications.{_URIS} must be a list of URIs"
+        ) from None
     if len(uris) > MOST_URIS:
-        raise Reported(INVALID_PARAMS, f"notifications.{_URIS} names more than {MOST_URIS} URIs")
+        raise Reported(
+            jsonrpc.INVALID_PARAMS, f"notifications.{_URIS} names more than {MOST_URIS} URIs"
+        )
     return wanted, uris
 
 

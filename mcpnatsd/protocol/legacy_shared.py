@@ -16,12 +16,10 @@ from mcpnatsd.protocol.jsonrpc import Key, Members, Message, Notification, Reque
 
 Client = TypeVar("Client")
 
-_SUBSCRIBE: Final = "resources/subscribe"
-_UNSUBSCRIBE: Final = "resources/unsubscribe"
 _HIDDEN: Final = ("logging", "tasks")
 """Capabilities that a shared process cannot keep apart."""
 
-_REFUSED: Final = ("logging/setLevel", "tasks/list", "tasks/get", "tasks/result", "tasks/cancel")
+_REFUSED: Final = (eras.SET_LEVEL, "tasks/list", "tasks/get", "tasks/result", "tasks/cancel")
 
 
 class ToServer(msgspec.Struct):
@@ -119,7 +117,7 @@ class SharedSession(Generic[Client]):
             text = f"{request.method} is not possible: clients share this server"
             body = jsonrpc.error(request.id, jsonrpc.METHOD_NOT_FOUND, text)
             return [self._answer(client, request, body)]
-        if request.method in (_SUBSCRIBE, _UNSUBSCRIBE) and self._counted(client, request):
+        if request.method in (eras.SUBSCRIBE, eras.UNSUBSCRIBE) and self._counted(client, request):
             return [self._answer(client, request, jsonrpc.result(request.id, {}))]
         return [self._pass_on(client, request)]
 
@@ -132,7 +130,7 @@ class SharedSession(Generic[Client]):
         if token is not None:
             token = token.copy()
             params[eras.META] = Raw(jsonrpc.encode({**meta, eras.PROGRESS_TOKEN: number}))
-        uri = jsonrpc.text_of(params, "uri") if request.method == _SUBSCRIBE else None
+        uri = jsonrpc.text_of(params, "uri") if request.method == eras.SUBSCRIBE else None
         self._pending[self._last] = _Pending(client, request.id.copy(), token, uri)
         key = jsonrpc.key_of(request.id)
         if key is not None:
@@ -161,7 +159,7 @@ class SharedSession(Generic[Client]):
         if uri is None:
             return False
         others = self._subscribers.setdefault(uri, set())
-        if request.method == _SUBSCRIBE:
+        if request.method == eras.SUBSCRIBE:
             known = bool(others)
             others.add(client)
             return known
@@ -179,7 +177,12 @@ class SharedSession(Generic[Client]):
             return []
         del self._subscribers[uri]
         self._last += 1
-        body = {"jsonrpc": "2.0", "id": self._last, "method": _UNSUBSCRIBE, "params": {"uri": uri}}
+        body = {
+            "jsonrpc": "2.0",
+            "id": self._last,
+            "method": eras.UNSUBSCRIBE,
+            "params": {"uri": uri},
+        }
         return [ToServer(jsonrpc.encode(body))]
 
     def _receive_cancelled(self, client: Client, note: Notification) -> list["Delivery[Client]"]:

@@ -27,7 +27,7 @@ from mcpnatsd.protocol.legacy_deliveries import (
     Told,
     ToServer,
 )
-from mcpnatsd.protocol.to_legacy import INVALID_PARAMS, Declared
+from mcpnatsd.protocol.to_legacy import Declared
 from mcpnatsd.protocol.who_asked import WhoAsked
 
 Caller = TypeVar("Caller")
@@ -39,7 +39,6 @@ UNASKED_FOR: Final = 5.0
 """Seconds after which what the server asks outside a call is refused, if a request waits."""
 
 _VERSION: Final = Raw(b'"2.0"')
-SET_LEVEL: Final = "logging/setLevel"
 _GIVEN_UP: Final = "the call that this belongs to was given up"
 
 
@@ -111,7 +110,7 @@ class LegacyUse(Generic[Caller]):
         ours = self._last
         line, token = to_legacy.for_server(request, asked.params, meta, ours)
         call: Call[Caller] = Call(caller, request.id.copy(), request.method, token, level, now)
-        if self._asked and request.method in to_legacy.ASKABLE:
+        if self._asked and request.method in eras.ASKABLE:
             call.name = (request.method, asked.name or "")
             call.params = asked.params
         self._calls.open[ours] = call
@@ -137,10 +136,10 @@ class LegacyUse(Generic[Caller]):
         """
         call = self._calls.open.get(ours)
         if call is None or call.caller is not None or call.round != round:
-            raise Reported(INVALID_PARAMS, "params.requestState was answered already")
+            raise Reported(jsonrpc.INVALID_PARAMS, "params.requestState was answered already")
         if to_legacy.fingerprint(asked.request.method, asked.params) != call.fingerprint:
             text = f"this request differs from the {call.method} that its requestState is of"
-            raise Reported(INVALID_PARAMS, text)
+            raise Reported(jsonrpc.INVALID_PARAMS, text)
         level = to_legacy.level_in(asked.meta())
         lines = self._asks.answer(ours, answers_in(asked.params))
         call.attach(caller, asked, level, now)
@@ -343,5 +342,5 @@ class LegacyUse(Generic[Caller]):
         if lowest == self._level:
             return []
         self._level = lowest
-        _, line = self.own(SET_LEVEL, level=to_legacy.LEVELS[lowest])
+        _, line = self.own(eras.SET_LEVEL, level=to_legacy.LEVELS[lowest])
         return [ToServer(line)]

@@ -39,7 +39,6 @@ _KINDS: Final = {
 }
 _LISTED: Final = {f"{name}/list": kind for kind, (name, _) in _KINDS.items()}
 _TRUE: Final = b"true"
-_INVALID_PARAMS: Final = -32602
 _texts = msgspec.json.Decoder(list[str]).decode
 
 
@@ -269,4 +268,4 @@ def _honoured(note: Notification) -> Filter:
 
 
 def _unheard(uri: str) -> Reported:
-    return Reported(_INVALID_PARAMS, f"the server does not tell of changes of {uri!r}")
+    return Reported(jsonrpc.INVALID_PARAMS, f"the server does not tell of changes of {uri!r}")

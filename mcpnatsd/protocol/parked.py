@@ -8,9 +8,8 @@ from typing import Final
 import msgspec
 
 from mcpnatsd.errors import Reported
-from mcpnatsd.protocol import frames
+from mcpnatsd.protocol import frames, jsonrpc
 
-INVALID_PARAMS: Final = -32602
 LONGEST: Final = 4096
 """Characters of a state that is looked at. Ours are far shorter."""
 
@@ -97,4 +96,4 @@ def _bytes(text: str) -> bytes:
 
 
 def _refused(why: str) -> Reported:
-    return Reported(INVALID_PARAMS, f"params.requestState is {why}")
+    return Reported(jsonrpc.INVALID_PARAMS, f"params.requestState is {why}")

@@ -15,10 +15,6 @@ _MARK: Final = "mcpnatsd-replay-"
 REPLAY_ID: Final = f"{_MARK}0"
 """Id of the replayed `initialize`."""
 
-_SET_LEVEL: Final = "logging/setLevel"
-_SUBSCRIBE: Final = "resources/subscribe"
-_UNSUBSCRIBE: Final = "resources/unsubscribe"
-
 
 class Replay:
     """Reads along with what a client sends."""
@@ -36,9 +32,9 @@ class Replay:
                 self._initialized = line
         elif message.method == eras.INITIALIZE:
             self._initialize = message.members
-        elif message.method == _SET_LEVEL:
+        elif message.method == eras.SET_LEVEL:
             self._level = message.members
-        elif message.method in (_SUBSCRIBE, _UNSUBSCRIBE):
+        elif message.method in (eras.SUBSCRIBE, eras.UNSUBSCRIBE):
             self._observe_subscription(message)
 
     def initialize(self) -> bytes:
@@ -52,8 +48,8 @@ class Replay:
         lines = []
         if self._initialized is not None:
             lines.append((self._initialized, subjects.tail(eras.INITIALIZED)))
-        state = [] if self._level is None else [(self._level, _SET_LEVEL)]
-        state += [(members, _SUBSCRIBE) for members in self._subscriptions.values()]
+        state = [] if self._level is None else [(self._level, eras.SET_LEVEL)]
+        state += [(members, eras.SUBSCRIBE) for members in self._subscriptions.values()]
         for number, (members, method) in enumerate(state, start=1):
             lines.append((_renamed(members, number), subjects.tail(method)))
         return lines
@@ -67,7 +63,7 @@ class Replay:
         uri = jsonrpc.text_of(jsonrpc.params_of(request.members), "uri")
         if uri is None:
             return
-        if request.method == _SUBSCRIBE:
+        if request.method == eras.SUBSCRIBE:
             self._subscriptions[uri] = request.members
         else:
             self._subscriptions.pop(uri, None)

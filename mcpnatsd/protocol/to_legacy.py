@@ -10,14 +10,10 @@ from mcpnatsd.errors import Reported
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Members, Request, Response
 
-INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 NOT_FOUND: Final = -32002
 NEEDS_URL: Final = -32042
 """Two codes of the legacy era that nobody may send in the modern one."""
-
-ASKABLE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""2026-07-28, Basic, Patterns: only these may be answered with `input_required`."""
 
 STATE: Final = "requestState"
 ANSWERS: Final = "inputResponses"
@@ -53,9 +49,9 @@ _UNOFFERED: Final = ("tasks", "experimental")
 _REMOVED: Final = {
     "initialize": "name the revision in params._meta instead",
     "ping": "a request that is answered shows as much",
-    "logging/setLevel": f"name the level in params._meta[{eras.LOG_LEVEL!r}] of each request",
-    "resources/subscribe": "name the URI in a subscriptions/listen",
-    "resources/unsubscribe": "cancel its subscriptions/listen",
+    eras.SET_LEVEL: f"name the level in params._meta[{eras.LOG_LEVEL!r}] of each request",
+    eras.SUBSCRIBE: "name the URI in a subscriptions/listen",
+    eras.UNSUBSCRIBE: "cancel its subscriptions/listen",
 }
 
 
@@ -85,13 +81,15 @@ def check_envelope(meta: Members) -> None:
     """
     revision = eras.requested_revision(meta)
     if revision is None:
-        raise Reported(INVALID_PARAMS, f"params._meta needs {eras.PROTOCOL_VERSION!r}, a string")
+        raise Reported(
+            jsonrpc.INVALID_PARAMS, f"params._meta needs {eras.PROTOCOL_VERSION!r}, a string"
+        )
     if revision not in eras.MODERN_REVISIONS:
         supported = {"supported": list(eras.MODERN_REVISIONS), "requested": revision}
         raise Reported(eras.UNSUPPORTED_VERSION, "Unsupported protocol version", supported)
     if bytes(meta.get(eras.CLIENT_CAPABILITIES, b""))[:1] != b"{":
         text = f"params._meta needs {eras.CLIENT_CAPABILITIES!r}, an object"
-        raise Reported(INVALID_PARAMS, text)
+        raise Reported(jsonrpc.INVALID_PARAMS, text)
 
 
 def check_method(method: str) -> None:
@@ -141,7 +139,7 @@ def level_in(meta: Members) -> int | None:
     level = jsonrpc.text_of(meta, eras.LOG_LEVEL)
     if level not in LEVELS:
         text = f"params._meta[{eras.LOG_LEVEL!r}] is none of {', '.join(LEVELS)}"
-        raise Reported(INVALID_PARAMS, text)
+        raise Reported(jsonrpc.INVALID_PARAMS, text)
     return LEVELS.index(level)
 
 
@@ -223,7 +221,7 @@ def _error(raw: Raw) -> Raw:
     error = jsonrpc.object_of({"error": raw}, "error")
     code = jsonrpc.key_of(error.get("code"))
     if code == NOT_FOUND:
-        error["code"] = Raw(b"%d" % INVALID_PARAMS)
+        error["code"] = Raw(b"%d" % jsonrpc.INVALID_PARAMS)
     elif code == NEEDS_URL:
         words = jsonrpc.text_of(error, "message") or ""
         text = f"the server wants a URL to be visited first, which `data` names: {words}"

@@ -14,9 +14,6 @@ from mcpnatsd.errors import McpnatsdError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.jsonrpc import Members, Request
 
-SET_LEVEL: Final = "logging/setLevel"
-SUBSCRIBE: Final = "resources/subscribe"
-UNSUBSCRIBE: Final = "resources/unsubscribe"
 LEVELS: Final = frozenset({
     "debug",
     "info",
@@ -97,7 +94,7 @@ def refusal(method: str) -> str | None:
     if method.startswith("tasks/"):
         return f"{method} is not possible: this server has no tasks of the client's revision"
     if method == eras.LISTEN:
-        return f"{method} is not of the client's revision: send {SUBSCRIBE}"
+        return f"{method} is not of the client's revision: send {eras.SUBSCRIBE}"
     return None
 
 

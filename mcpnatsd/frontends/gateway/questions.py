@@ -1,15 +1,14 @@
 """What the gateway itself asks a server: its list of tools."""
 
-import asyncio
 from importlib import metadata
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
-from mcpnatsd.bus.call import Call
 from mcpnatsd.bus.requester import Requester
-from mcpnatsd.errors import CallTimeout, McpnatsdError
+from mcpnatsd.errors import McpnatsdError
+from mcpnatsd.frontends.asking import ask
 from mcpnatsd.protocol import eras, jsonrpc, outgoing
 from mcpnatsd.protocol.jsonrpc import Members, Request
 
@@ -51,28 +50,6 @@ async def tools_of(requester: Requester, server: str, edge: str) -> list[tuple[s
     ]
 
 
-class _Question:
-    """Owns one exchange of our own."""
-
-    def __init__(self, edge: str) -> None:
-        self.edge = edge
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def receive_note(self, _call: Call, _line: bytes) -> None:
-        """Nobody wants to know."""
-
-    def receive_final(self, _call: Call, line: bytes) -> None:
-        if not self.answer.done():
-            self.answer.set_result(line)
-
-    def receive_end(self, call: Call) -> None:
-        self.failed(call, CallTimeout("it ended without an answer"))
-
-    def failed(self, _call: Call, fault: McpnatsdError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(fault)
-
-
 async def _page(requester: Requester, server: str, edge: str, cursor: Raw | None) -> Members:
     params: dict[str, object] = {eras.META: eras.our_meta(metadata.version("mcpnatsd"))}
     if cursor is not None:
@@ -82,12 +59,7 @@ async def _page(requester: Requester, server: str, edge: str, cursor: Raw | None
     assert isinstance(request, Request)  # noqa: S101
     members = jsonrpc.params_of(request.members)
     asked = outgoing.read(request, line, members, jsonrpc.object_of(members, eras.META))
-    question = _Question(edge)
-    call = requester.open(server, asked, question)
-    try:
-        answer = jsonrpc.split(await question.answer)
-    finally:
-        requester.cancel(call)
+    answer = jsonrpc.split(await ask(requester, server, asked, edge))
     if "error" in answer:
         raise jsonrpc.reported(jsonrpc.encode(answer))
     return jsonrpc.object_of(answer, "result")

@@ -21,7 +21,7 @@ VALUES = st.recursive(
 )
 
 
-def request(method: str = "tools/call", **params: Any) -> Request:
+def request(method: str = "tools/call", /, **params: Any) -> Request:
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     found = jsonrpc.decode(json.dumps(body).encode())
     assert isinstance(found, Request)
