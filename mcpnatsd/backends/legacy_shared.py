@@ -14,6 +14,7 @@ from mcpnatsd.backends.faults import (
     instance_stopping,
     output_too_large,
     start_timed_out,
+    unreadable,
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
@@ -176,6 +177,8 @@ class SharedLegacy:
                 self._deliver(self._session.receive_from_server(message, line, members))
         except ProtocolError as fault:
             log.debug("line dropped", extra={"server": self._config.name, "error": str(fault)})
+            if told := unreadable(self._config, line, fault):
+                self.receive_output(told)
 
     def receive_oversize(self, skipped: Oversize) -> None:
         fault = output_too_large(self._config, skipped.size)

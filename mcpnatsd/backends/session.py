@@ -13,6 +13,7 @@ from mcpnatsd.backends.faults import (
     instance_stopping,
     output_too_large,
     start_timed_out,
+    unreadable,
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
@@ -152,6 +153,8 @@ class LegacySession:
             message = jsonrpc.decode(line)
         except ProtocolError as fault:
             self._drop(str(fault))
+            if told := unreadable(self._config, line, fault):
+                self.receive_output(told)
             return
         if isinstance(message, Response):
             asked = self.ledger.receive_from_server(message)

@@ -17,17 +17,12 @@ from mcpnatsd.backends.faults import (
     instance_stopping,
     output_too_large,
     start_timed_out,
+    unreadable,
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.config.model import ServerConfig
-from mcpnatsd.errors import (
-    BackendError,
-    Busy,
-    McpnatsdError,
-    ProcessDied,
-    ProtocolError,
-)
+from mcpnatsd.errors import BackendError, Busy, McpnatsdError, ProcessDied, ProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.eras import Verdict, verdict_of_discover
 from mcpnatsd.protocol.jsonrpc import Response
@@ -168,6 +163,8 @@ class Shared:
             delivery = self._mux.receive(line)
         except ProtocolError as fault:
             self._stray(str(fault))
+            if told := unreadable(self._config, line, fault):
+                self.receive_output(told)
             return
         match delivery:
             case Answer():

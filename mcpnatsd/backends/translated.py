@@ -15,6 +15,7 @@ from mcpnatsd.backends.faults import (
     instance_stopping,
     output_too_large,
     start_timed_out,
+    unreadable,
 )
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.process import Exit, Process
@@ -228,6 +229,8 @@ class TranslatedSession:
                 self._deliver(self.use.receive(message, self._line_at))
         except ProtocolError as fault:
             self._stray(str(fault))
+            if told := unreadable(self._config, line, fault):
+                self.receive_output(told)
 
     def receive_oversize(self, skipped: Oversize) -> None:
         """Fail what a message answered that was too large to be read; or all, if unknown."""

@@ -36,6 +36,9 @@ _ID = rb"\"id\"\s*:\s*(\"(?:[^\"\\]|\\.){0,100}\"|-?\d{1,18})\s*"
 _MARK = rb"\"jsonrpc\"\s*:\s*\"2\.0\"\s*"
 _ID_FIRST = re.compile(rb"\s*\{\s*(?:" + _MARK + rb",\s*)?" + _ID + b",")
 _ID_LAST = re.compile(_MARK + rb",\s*" + _ID + rb"\}\s*$")
+_OUTCOME = rb"\"(?:result|error)\"\s*:"
+_ANSWER_FIRST = re.compile(rb"\s*\{\s*(?:" + _MARK + rb",\s*)?" + _ID + rb",\s*" + _OUTCOME)
+_ANSWER = re.compile(rb"\s*\{\s*(?:" + _MARK + rb",\s*)?" + _OUTCOME)
 _NAME = re.compile(rb"\s*[{,]\s*\"(?:[^\"\\]++|\\.)*+\"\s*:\s*")
 _END = re.compile(rb"\s*\{?\s*\}\s*$")
 _TWICE: Final = "a member stands twice in one object"
@@ -319,6 +322,25 @@ def id_at_ends(head: bytes, tail: bytes) -> Key | None:
     """
     found = _ID_FIRST.match(head) or _ID_LAST.search(tail)
     return None if found is None else key_of(Raw(found[1]))
+
+
+def answered_in(line: bytes) -> Raw | None:
+    """Return the id of the request that a line answers which is not JSON: none, if it is no answer.
+
+    As SDKs write answers: the outcome right after the id, or first, with the id last.
+    """
+    found = _ANSWER_FIRST.match(line)
+    if found is None and _ANSWER.match(line):
+        found = _ID_LAST.search(line, max(0, len(line) - _ABSURD))
+    return None if found is None else _readable(Raw(found[1]))
+
+
+def _readable(id: Raw) -> Raw | None:  # noqa: A002
+    try:
+        bytes(id).decode()  # msgspec looks into ASCII escapes only
+    except UnicodeDecodeError:
+        return None
+    return None if key_of(id) is None else id
 
 
 def _method(raw: Raw) -> str:

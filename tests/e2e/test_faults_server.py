@@ -272,6 +272,37 @@ async def test_a_noisy_server_is_understood(tmp_path: Path, name: str) -> None:
         assert modern.notes == legacy.notes == []
 
 
+@pytest.mark.parametrize("speaks", ["modern", "legacy"])
+@pytest.mark.parametrize("order", ["first", "last"])
+@BOTH_ERAS
+async def test_an_answer_that_nobody_can_read_is_told_to_its_caller_alone(
+    tmp_path: Path, era: str, speaks: str, order: str
+) -> None:
+    command = server("unreadable", speaks, order)
+    async with daemon(tmp_path, {"odd": command}), client(tmp_path, "odd", era) as one:
+        waits = ask(one, era, "sleep", seconds=1)
+        for tool in ("nan", "latin1", "lone", "deep"):
+            await refusal(one, ask(one, era, tool), -31004, "odd", "nobody can read")
+        if order == "first":
+            await refusal(one, ask(one, era, "cut"), -31004, "nobody can read")
+        assert text_of(await one.answer(waits)) == "slept"
+        await works(one, era)
+
+
+async def test_a_shared_legacy_process_tells_of_answers_that_nobody_can_read(
+    tmp_path: Path,
+) -> None:
+    config = {"command": server("unreadable", "legacy"), "isolation": "shared"}
+    async with (
+        daemon(tmp_path, {"odd": config}),
+        client(tmp_path, "odd", "legacy") as one,
+        client(tmp_path, "odd", "legacy") as other,
+    ):
+        for each in (one, other):
+            await refusal(each, ask(each, "legacy", "nan"), -31004, "nobody can read")
+            await works(each, "legacy")
+
+
 # What stays behind.
 
 

@@ -510,3 +510,27 @@ def test_a_value_is_decoded_whole() -> None:
 )
 def test_the_id_of_a_message_is_found_at_its_ends_only(line: bytes, id: object) -> None:
     assert jsonrpc.id_at_ends(line, line) == id
+
+
+@pytest.mark.parametrize(
+    ("line", "id"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{"x":NaN}}', b"7"),
+        (b'{"jsonrpc": "2.0", "id": "a", "error": {"x": NaN}}', b'"a"'),
+        (b'{"id":7,"result":', b"7"),
+        (b'{"result":{"id":9,"x":NaN},"jsonrpc":"2.0","id":7}', b"7"),
+        (b'{"result":{"x":"%b"},"jsonrpc":"2.0","id":7}' % (b"\xe9" * 5000), b"7"),
+        (b'{"jsonrpc":"2.0","id":7,"method":"x","params":NaN}', None),
+        (b'{"method":"x","params":{"result":NaN},"jsonrpc":"2.0","id":7}', None),
+        (b'{"jsonrpc":"2.0","id":"\xff","result":NaN}', None),
+        (b'{"jsonrpc":"2.0","id":"\\ud800","result":NaN}', None),
+        (b'{"jsonrpc":"2.0","id":1.5,"result":NaN}', None),
+        (b'{"result":NaN}', None),
+        (b"{noise}", None),
+    ],
+)
+def test_an_answer_that_is_not_json_names_its_request_all_the_same(
+    line: bytes, id: bytes | None
+) -> None:
+    found = jsonrpc.answered_in(line)
+    assert (found and bytes(found)) == id
