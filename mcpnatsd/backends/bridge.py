@@ -25,6 +25,7 @@ from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.seat import Seats
 from mcpnatsd.backends.session import LegacySession
 from mcpnatsd.backends.shared import Shared
+from mcpnatsd.backends.translated_client import PARKED_FOR
 from mcpnatsd.backends.translator import Translator
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.directory import survey
@@ -124,7 +125,6 @@ class Bridge:
             on_tunnel=self._tunnels.receive,
             on_done=self._record,
         )
-
         self._pin()
 
     @property
@@ -181,9 +181,12 @@ class Bridge:
             await self._place.connection.flush()
         except BrokerAway:
             log.info("draining while NATS is away", extra={"server": self.server})
+        parked_until = self.responder.now() + PARKED_FOR
         while self.responder.in_flight or self.open_sessions:
             self._close_idle_sessions()
             self._end_subscriptions()
+            if self.responder.now() >= parked_until:
+                self.translator.end_parked()
             await asyncio.sleep(0.02)
 
     # What comes off the bus.
@@ -268,12 +271,16 @@ class Bridge:
             tunnel,
             rules=self.catalogue.rules,
             statistics=self.catalogue.statistics,
-            on_verdict=self.catalogue.learn_verdict,
+            on_verdict=self._learn_session,
             on_tools=self.catalogue.learn_page,
         )
         self.sessions.add(session)
         self.spawn(self._run_session(session))
         return session
+
+    def _learn_session(self, verdict: eras.Verdict) -> None:
+        self.catalogue.learn_verdict(verdict)
+        self.last_fault = None if verdict.legacy else self.last_fault
 
     def _shared_legacy(self) -> SharedLegacy:
         """Return the process that all legacy sessions share, tunnels and translated ones."""
@@ -284,7 +291,7 @@ class Bridge:
                 version=self._place.version,
                 rules=self.catalogue.rules,
                 statistics=self.catalogue.statistics,
-                on_verdict=self.catalogue.learn_verdict,
+                on_verdict=self._learn_session,
                 on_tools=self.catalogue.learn_page,
             )
             self.spawn(self._run_shared(self.legacy_shared))

@@ -1,8 +1,7 @@
 """One modern client of a legacy server: its sessions, its subscriptions, what waits for a turn."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
+import logging
 from functools import partial
 from typing import Final, Protocol
 
@@ -10,8 +9,9 @@ from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.faults import call_timed_out
 from mcpnatsd.backends.shared import MOST_WAITING
 from mcpnatsd.backends.translated import TranslatedSession
+from mcpnatsd.backends.turns import Kind, Turns
 from mcpnatsd.config.model import Isolation, ServerConfig
-from mcpnatsd.errors import Busy, InstanceLost, McpnatsdError
+from mcpnatsd.errors import Busy, InstanceLost, McpnatsdError, Outcome
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.askers import Askers
 from mcpnatsd.protocol.incoming import Asked
@@ -19,6 +19,12 @@ from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.legacy_deliveries import Mine, Park, Told
 from mcpnatsd.protocol.legacy_listens import Listens
 from mcpnatsd.protocol.to_legacy import Declared
+
+log = logging.getLogger(__name__)
+
+PARKED_FOR: Final = 5.0
+"""Seconds for which a daemon that stops waits for the retries of parked calls. They end with it
+anyway, and a person who is asked takes longer."""
 
 MOST_SPARES: Final = 8
 """Sessions of one client: each holds one call at a time of those that are known to ask."""
@@ -77,14 +83,13 @@ class TranslatedClient:
         self._most_sessions = 1 if own else MOST_SPARES
         self._listens: Listens[Caller] = Listens()
         self._subscribing: dict[int, str] = {}
-        self._asking: deque[Caller] = deque()
-        self._others: deque[Caller] = deque()
+        self._turns = Turns(askers, may_be_asked=bool(declared.kinds))
         self._early: list[Caller] = []
         """Subscriptions that wait for the handshake, as the server must say what it offers."""
 
     @property
     def queued(self) -> int:
-        return len(self._asking) + len(self._others) + len(self._early)
+        return len(self._turns) + len(self._early)
 
     @property
     def parked(self) -> int:
@@ -106,21 +111,31 @@ class TranslatedClient:
         if method == eras.LISTEN:
             self._listen(caller)
             return
-        queue = self._asking if self._asks(caller.asked) else self._others
-        session = None if queue else self._session_for(caller.asked)
+        kind = self._turns.kind(caller.asked)
+        session = None if self._turns.any(kind) else self._session_for(caller.asked, kind)
         if session is not None:
             session.receive(caller)
         elif not self.sessions:
             caller.fail(self.full())
         else:
-            self._wait(caller, queue)
+            self._wait(caller, kind)
 
     def tick(self, now: float) -> None:
         """Give up who has waited for a turn as long as a call may take."""
-        late = now - self._config.limits.call_timeout
-        for queue in (self._asking, self._others):
-            while queue and queue[0].opened_at <= late:
-                queue.popleft().fail(call_timed_out(self._config))
+        for caller in self._turns.late(now - self._config.limits.call_timeout):
+            caller.fail(call_timed_out(self._config))
+        if self._turns.any(Kind.UNKNOWN):
+            self._pump()
+
+    def end_parked(self) -> None:
+        """End the sessions in which calls only wait for their client: it starts over."""
+        name = self._config.name
+        fault = InstanceLost(f"this instance of {name!r} is stopping", outcome=Outcome.UNKNOWN)
+        for session in list(self.sessions):
+            if session.parked and not session.busy:
+                facts = {"server": name, "calls": session.parked}
+                log.warning("parked calls given up: this daemon stops", extra=facts)
+                session.end(fault)
 
     # From its sessions.
 
@@ -133,6 +148,7 @@ class TranslatedClient:
     def ready(self, session: TranslatedSession) -> None:
         self._translator.started()
         if session is self.sessions[0]:
+            self._turns.started(self._now())
             early, self._early = self._early, []
             for caller in early:
                 self._open_listen(session, caller)
@@ -141,7 +157,7 @@ class TranslatedClient:
                 session.request(eras.SUBSCRIBE, uri=uri)
 
     def freed(self, session: TranslatedSession) -> None:
-        if self._asking or self._others:
+        if len(self._turns):
             self._pump()
         if self.once and self.idle and not session.over:
             session.end(self.full())
@@ -151,15 +167,18 @@ class TranslatedClient:
         first = session is self.sessions[0]
         self.sessions.remove(session)
         if first:
+            self._turns.ended()
             self._end_listens(fault)
         if session.use is None or isinstance(fault, InstanceLost):
-            for caller in self._drained():  # a session after it would fare no better
+            for caller in self._turns.drained():  # a session after it would fare no better
                 caller.fail(fault)
         self._translator.gone(self, session, fault)
         self._pump()
 
     def park(self, session: TranslatedSession, park: Park[Caller]) -> None:
         self._translator.parked(self, session, park)
+        if len(self._turns):
+            self._pump()
 
     def mine(self, session: TranslatedSession, mine: Mine) -> None:
         if self.sessions and session is self.sessions[0]:
@@ -180,17 +199,13 @@ class TranslatedClient:
 
     # Sessions.
 
-    def _asks(self, asked: Asked) -> bool:
-        known = (asked.request.method, asked.name or "") in self._askers
-        return known and bool(self.declared.kinds)
-
-    def _session_for(self, asked: Asked) -> TranslatedSession | None:
+    def _session_for(self, asked: Asked, kind: Kind) -> TranslatedSession | None:
         """Return the session for a request; None when it must wait."""
         first = self.open()
         if first is None:
             return None
-        if not self._asks(asked):
-            return first if first.busy < self._config.limits.concurrency else None
+        if kind is not Kind.ASKS:
+            return first if self._may_run(first, asked, kind) else None
         free = next((one for one in self.sessions if one.takes(asked)), None)
         if free is not None or len(self.sessions) >= self._most_sessions:
             return free
@@ -198,38 +213,36 @@ class TranslatedClient:
             return None
         return self._start()
 
+    def _may_run(self, first: TranslatedSession, asked: Asked, kind: Kind) -> bool:
+        if first.busy >= self._config.limits.concurrency:
+            return False
+        shaken = first.use is not None
+        return kind is Kind.QUIET or self._turns.tries(asked, self._now(), started=shaken)
+
     def _start(self) -> TranslatedSession | None:
         session = self._translator.start(self)
         if session is not None:
             self.sessions.append(session)
         return session
 
-    def _wait(self, caller: Caller, queue: deque[Caller]) -> None:
+    def _wait(self, caller: Caller, kind: Kind) -> None:
         if self.queued >= MOST_WAITING:
             text = f"server {self._config.name!r} has {MOST_WAITING} requests waiting"
             caller.fail(Busy(text))
             return
         caller.on_cancel = partial(self._leave, caller)
-        queue.append(caller)
+        self._turns.wait(caller, kind)
 
     def _pump(self) -> None:
-        for queue in (self._others, self._asking):
-            while queue:
-                if queue is self._others and self._asks(queue[0].asked):
-                    self._asking.append(queue.popleft())  # that was learnt meanwhile
-                    continue
-                session = self._session_for(queue[0].asked)
+        for kind in Kind:
+            while (caller := self._turns.first(kind)) is not None:
+                session = self._session_for(caller.asked, kind)
                 if session is None:
                     break
-                session.receive(queue.popleft())
+                session.receive(self._turns.take(kind))
         if not self.sessions:
-            for caller in self._drained():
+            for caller in self._turns.drained():
                 caller.fail(self.full())
-
-    def _drained(self) -> Iterator[Caller]:
-        for queue in (self._asking, self._others):
-            while queue:
-                yield queue.popleft()
 
     def full(self) -> Busy:
         return Busy(f"server {self._config.name!r} has as many sessions open as it may have")
@@ -272,9 +285,7 @@ class TranslatedClient:
                 session.request(eras.UNSUBSCRIBE, uri=uri)
 
     def _leave(self, caller: Caller, _reason: str) -> None:
-        for queue in (self._asking, self._others):
-            if caller in queue:
-                queue.remove(caller)
+        self._turns.leave(caller)
 
     def _leave_early(self, caller: Caller, _reason: str) -> None:
         if caller in self._early:

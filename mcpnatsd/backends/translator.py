@@ -194,6 +194,11 @@ class Translator:
                 for session in list(client.sessions):
                     session.end(fault)
 
+    def end_parked(self) -> None:
+        """Wait no longer for what clients are asked, as this instance is stopping."""
+        for client in list(self._clients.values()):
+            client.end_parked()
+
     def client_left(self, user: str, edge: str) -> None:
         """End the sessions of a client that is gone, and what it left parked."""
         fault = InstanceLost("the client of this session left", outcome=Outcome.UNKNOWN)

@@ -2,8 +2,8 @@
 
 The request of a server names no call. But a call that asked cannot end before it was answered: as
 others end, those that may have asked become fewer. What stays open for too long is given to the
-oldest, rather to one whose like was never seen to end without asking; all who may have asked are
-suspects from then on.
+latest whose like was never seen to end without asking, as the first calls of tools run one after
+the other; where there is none, to the oldest. All who may have asked are suspects from then on.
 """
 
 from typing import Final, Generic, TypeVar
@@ -16,7 +16,7 @@ from mcpnatsd.protocol.legacy_deliveries import Park
 Caller = TypeVar("Caller")
 
 HOLD: Final = 1.0
-"""Seconds that a question waits until all have ended that did not ask it. Then the oldest did."""
+"""Seconds that a question waits until all have ended that did not ask it. Then it is a guess."""
 
 
 class WhoAsked(Generic[Caller]):
@@ -69,8 +69,8 @@ class WhoAsked(Generic[Caller]):
             return among[0]
         if now - unowned[0].at < HOLD:
             return None
-        fresh = (ours for ours in among if not self._askers.quiet(self._calls.open[ours].name))
-        return next(fresh, among[0])
+        new = (one for one in reversed(among) if not self._askers.quiet(self._calls.open[one].name))
+        return next(new, among[0])
 
     def _join(self, unowned: list[Ask]) -> None:
         """Have a parked call ask next what no running call did; else the next call that comes."""

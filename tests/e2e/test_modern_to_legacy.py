@@ -448,6 +448,23 @@ async def test_many_clients_are_each_asked_their_own(tmp_path: Path) -> None:
         await asyncio.gather(*(talk(f"client{number}") for number in range(20)))
 
 
+@pytest.mark.parametrize("before", ["elicit_slowly", "sleep"])
+async def test_the_first_calls_of_a_server_that_nobody_knows_do_not_change_questions(
+    tmp_path: Path, before: str
+) -> None:
+    async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
+        given = {"seconds": 4} if before == "sleep" else {"text": "first"}
+        first = send(one, before, **given)
+        second = send(one, "elicit", text="second")
+
+        result = (await one.answer(second))["result"]
+        (wanted,) = result["inputRequests"].values()
+        assert wanted["params"]["message"] == "second"
+        ended = await one.answer(retry(one, result, "elicit", text="second"))
+        assert text_of(ended) == "second: me on second"
+        assert "error" not in await one.answer(first)
+
+
 async def burst(one: Shim, many: int, together: int) -> None:
     """Make many calls at once; see that each is asked its own question, and gets its own answer."""
     given = [{"text": f"call{number}", "together": together} for number in range(many)]
@@ -528,13 +545,13 @@ async def test_a_question_beside_a_long_call_is_asked_all_the_same(tmp_path: Pat
 
 async def test_a_question_that_another_call_asked_is_answered_all_the_same(tmp_path: Path) -> None:
     async with daemon(tmp_path, asks()), client(tmp_path, "asks") as one:
-        long = send(one, "sleep", seconds=3)
-        short = send(one, "elicit", text="x")  # nothing is known of either: the older is asked
+        late = send(one, "elicit_slowly", text="x", seconds=2.5)
+        long = send(one, "sleep", seconds=5)  # nothing is known of either: the latest is asked
         result = (await one.answer(long))["result"]
         (wanted,) = result["inputRequests"].values()
         assert wanted["params"]["message"] == "x"
-        again = retry(one, result, "sleep", seconds=3)
-        assert text_of(await one.answer(short)) == "x: me on x"
+        again = retry(one, result, "sleep", seconds=5)
+        assert text_of(await one.answer(late)) == "x: me on x"
         assert text_of(await one.answer(again)) == "slept"
 
 

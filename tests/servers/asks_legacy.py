@@ -104,7 +104,7 @@ def call(id: object, params: Message) -> str | Message:  # noqa: C901, PLR0911, 
         case "elicit_in_order":
             return f"{given['text']}: {answered(in_order.pop(id))}"
         case "elicit_slowly":
-            time.sleep(0.2)
+            time.sleep(given.get("seconds", 0.2))
             return f"{given['text']}: {elicit(given['text'])}"
         case "elicit_then_sleep":
             elicit(given["text"])

@@ -77,18 +77,26 @@ def test_each_question_is_held_for_its_own_time() -> None:
     table.ask(1, now=0.0)
     table.ask(2, now=HOLD / 2)
 
-    assert table.give(HOLD) == ["a"]
+    assert table.give(HOLD) == ["d"]
     assert table.give(HOLD) == []
-    assert table.give(HOLD * 1.5) == ["b"]
+    assert table.give(HOLD * 1.5) == ["c"]
 
 
 def test_who_never_asked_before_is_the_last_to_be_taken_for_it() -> None:
     table = Table("a", "b", "c")
-    table.askers.clear(("tools/call", "a"))
+    table.askers.clear(("tools/call", "c"))
     table.ask(1)
     assert table.give(HOLD) == ["b"]
 
     assert all(("tools/call", name) in table.askers for name in "abc")
+
+
+def test_where_all_are_known_not_to_ask_it_is_the_oldest() -> None:
+    table = Table("a", "b")
+    for name in "ab":
+        table.askers.clear(("tools/call", name))
+    table.ask(1)
+    assert table.give(HOLD) == ["a"]
 
 
 def test_who_is_suspected_and_alone_is_known_for_sure() -> None:
