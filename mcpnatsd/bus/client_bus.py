@@ -1,16 +1,19 @@
-"""What a client's edge needs of the bus, in one value."""
+"""What a client's edge needs of the bus, in one value: as ourselves, or as a caller of ours."""
 
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
+from mcpnatsd.bus.call import Call, Owner
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.requester import Requester
 from mcpnatsd.errors import BusError, Forbidden, McpnatsdError
 from mcpnatsd.protocol import headers, subjects
+from mcpnatsd.protocol.outgoing import Outgoing
 from mcpnatsd.protocol.subjects import Prefix
 
 log = logging.getLogger(__name__)
@@ -18,13 +21,12 @@ log = logging.getLogger(__name__)
 _USER_INFO = "$SYS.REQ.USER.INFO"
 
 
-@dataclass(frozen=True, slots=True)
-class ClientBus:
-    """One connection, its inbox, and who opens exchanges on it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaking:
+    """One connection, its inbox, and the name under which it is spoken there."""
 
     connection: Connection
     inbox: Inbox
-    requester: Requester
     prefix: str
     """As this client publishes: its own tokens are filled in."""
 
@@ -38,6 +40,56 @@ class ClientBus:
             log.debug("notification not sent", extra={"method": method, "error": str(fault)})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientBus(Speaking):
+    """The bus as we are there ourselves."""
+
+    requester: Requester
+    users: Prefix
+    """The prefix of all users of our account."""
+
+    def speaking_for(self, user: str) -> "ClientBus | CallerBus":
+        """Return the bus as a caller whom we let in is there. NATS must let us use that name."""
+        if not self.users.names_user:
+            return self
+        prefix = self.users.speaking(user=user)
+        return CallerBus(
+            connection=self.connection,
+            inbox=self.inbox,
+            prefix=prefix,
+            requester=CallerRequester(self.requester, prefix),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerBus(Speaking):
+    """The bus as one caller is there, over our connection."""
+
+    requester: "CallerRequester"
+
+
+class CallerRequester:
+    """Opens exchanges under a caller's name. The clocks, and all else, are the requester's."""
+
+    __slots__ = ("_prefix", "_requester")
+
+    def __init__(self, requester: Requester, prefix: str) -> None:
+        self._requester = requester
+        self._prefix = prefix
+
+    def open(self, server: str, outgoing: Outgoing, owner: Owner) -> Call:
+        """Send a request, or hold it; its owner hears of all that follows."""
+        return self._requester.open(server, outgoing, owner, prefix=self._prefix)
+
+    def cancel(self, call: Call, reason: str = "") -> None:
+        """Give a call up. It knows under which name it was sent."""
+        self._requester.cancel(call, reason)
+
+    def leave(self, edge: str) -> None:
+        """Say that a client left."""
+        self._requester.leave(edge, self._prefix)
+
+
 async def client_bus(
     connection: Connection, prefix: Prefix, inbox: Inbox | None = None
 ) -> ClientBus:
@@ -47,8 +99,18 @@ async def client_bus(
         BusError: NATS does not tell who we are.
     """
     inbox = inbox or Inbox(connection)
-    own = await _own_prefix(connection, inbox, prefix) if prefix.names_caller else prefix.plain
-    return ClientBus(connection, inbox, Requester(connection, inbox, own), own)
+    us = await _us(connection, inbox) if prefix.names_caller else _Us("", "")
+    users = prefix.in_account(us.account)
+    own = users.speaking(user=us.user)
+    requester = Requester(connection, inbox, own)
+    return ClientBus(
+        connection=connection, inbox=inbox, prefix=own, requester=requester, users=users
+    )
+
+
+class _Us(NamedTuple):
+    account: str
+    user: str
 
 
 class _OneReply:
@@ -60,7 +122,7 @@ class _OneReply:
             self.body.set_result(body)
 
 
-async def _own_prefix(connection: Connection, inbox: Inbox, prefix: Prefix) -> str:
+async def _us(connection: Connection, inbox: Inbox) -> _Us:
     """Ask NATS who we are: it lets each user publish under its own token only."""
     await connection.wait_up()
     answer = _OneReply()
@@ -76,4 +138,4 @@ async def _own_prefix(connection: Connection, inbox: Inbox, prefix: Prefix) -> s
     finally:
         inbox.close(reply)
     data = told.get("data", {})
-    return prefix.speaking(account=str(data.get("account", "")), user=str(data.get("user", "")))
+    return _Us(str(data.get("account", "")), str(data.get("user", "")))

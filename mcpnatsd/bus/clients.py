@@ -1,5 +1,13 @@
 """What is known of the clients behind one connection: whom each asked, who holds its process."""
 
+from typing import Final
+
+MOST: Final = 10_000
+"""Clients that are known, the longest unused out first. Over HTTP nobody says when one leaves."""
+
+MOST_SERVERS: Final = 1000
+"""Servers that one client asked: over HTTP it may ask for any name."""
+
 
 class Clients:
     """By the part of `Mcp-Call` that names a client. It forgets those that leave."""
@@ -10,7 +18,14 @@ class Clients:
 
     def asked(self, client: str, server: str) -> None:
         """Note that a server was sent a request of a client."""
-        self._asked.setdefault(client, set()).add(server)
+        servers = self._asked.pop(client, None)
+        if servers is None:
+            if len(self._asked) >= MOST:
+                self.forget(next(iter(self._asked)))
+            servers = set()
+        self._asked[client] = servers
+        if len(servers) < MOST_SERVERS:
+            servers.add(server)
 
     def answered(self, client: str, server: str, holder: str | None) -> None:
         """Note which instance holds a process of the client's own; None when none does."""

@@ -98,12 +98,12 @@ class Requester:
         if told and self._connection.connected:
             self._publish_cancel(call, reason)
 
-    def leave(self, edge: str) -> None:
+    def leave(self, edge: str, prefix: str = "") -> None:
         """Say that a client left: nobody need keep a process for it any longer."""
         body = msgspec.json.encode({"client": edge})
         block = headers.encode([(headers.FRAME, Frame.LEFT)])
         for server in self.clients.forget(edge):
-            self._publish(subjects.cancel(self.prefix, server), body, "", block)
+            self._publish(subjects.cancel(prefix or self.prefix, server), body, "", block)
 
     def stop(self) -> None:
         """Cancel what is open."""

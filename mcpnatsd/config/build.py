@@ -32,7 +32,9 @@ MOST_SOCKET_BYTES: Final = 107
 _COMMAND_KEYS: Final = ("env", "cwd")
 _URL_KEYS: Final = ("headers", "transport")
 _UNIX_KEYS: Final = frozenset({"server", "mode"})
-_HTTP_KEYS: Final = frozenset({"servers", "tls", "tokens", "jwt", "origins", "hosts", "limits"})
+_HTTP_KEYS: Final = frozenset(
+    {"servers", "tls", "tokens", "jwt", "secret", "origins", "hosts", "limits"}
+)
 
 
 def late_faults(tree: object) -> Iterator[tuple[KeyPath, str]]:
@@ -171,5 +173,6 @@ def _http_endpoint(tree: Mapping[str, Any]) -> HttpEndpoint:
         tls=None if tls is None else HttpTls(**tls),
         tokens=tree.get("tokens"),
         jwt=None if jwt is None else JwtConfig(**jwt),
+        secret=tree.get("secret"),
         limits=HttpLimits(**_numbers(tree.get("limits") or {})),
     )

@@ -209,7 +209,7 @@ class HttpLimits:
     """Answered or streamed at the same time."""
 
     sessions: int = 256
-    """Of older clients, at the same time: at most servers each has a process."""
+    """Of older clients, at the same time, that have a process each. Others may be more."""
 
     session_timeout: float = 1800.0
     """A session that nobody uses ends then."""
@@ -228,6 +228,9 @@ class HttpEndpoint:
     """File of bearer tokens, a client and its token on each line."""
 
     jwt: JwtConfig | None = None
+    secret: str | None = field(default=None, repr=False)
+    """What the names of its callers on the bus are made with. Absent, a kept key of its own."""
+
     origins: tuple[str, ...] = ()
     """Web pages of other origins that may come, beside those of this machine."""
 

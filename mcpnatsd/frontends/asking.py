@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 from mcpnatsd.bus.call import Call
-from mcpnatsd.bus.requester import Requester
 from mcpnatsd.errors import InstanceLost, McpnatsdError
+from mcpnatsd.frontends.edge_bus import Opener
 from mcpnatsd.protocol.outgoing import Outgoing
 
 
 async def ask(
-    requester: Requester,
+    requester: Opener,
     server: str,
     outgoing: Outgoing,
     edge: str,

@@ -75,6 +75,11 @@ def encode_uri(uri: str) -> str:
     return f"{_bounded(encode_piece(scheme if colon else ''), scheme)}.{_digest(uri)}"
 
 
+def encode_caller(name: str) -> str:
+    """Encode the name of an account or a user: one token, however long it is."""
+    return _bounded(encode_piece(name), name)
+
+
 def tail(method: str, name: str | None = None) -> str:
     """Return the end of a request's subject: its method, and what the method names."""
     # A client may send many names of many megabytes: only what is short is worth remembering.
@@ -150,9 +155,19 @@ class Prefix:
         """Without the placeholders: for events and control, which no caller owns."""
         return ".".join(token for token in self.tokens if token[0] != "{")
 
+    @property
+    def names_user(self) -> bool:
+        """Whether a caller's own name is part of it, beside its account's."""
+        return "{user}" in self.tokens
+
+    def in_account(self, account: str) -> Self:
+        """Return the prefix of all users of one account."""
+        own = encode_caller(account)
+        return type(self)(tuple(own if one == "{account}" else one for one in self.tokens))
+
     def speaking(self, *, account: str = "", user: str = "") -> str:
         """How a client publishes: its own tokens filled in, as NATS enforces them."""
-        own = {"{account}": encode_piece(account), "{user}": encode_piece(user)}
+        own = {"{account}": encode_caller(account), "{user}": encode_caller(user)}
         return ".".join(own.get(token, token) for token in self.tokens)
 
     def caller_in(self, subject: list[bytes]) -> bytes:

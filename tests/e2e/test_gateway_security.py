@@ -1,27 +1,24 @@
 """Who may come in over HTTP, from where, and with which token."""
 
 import asyncio
-import json
 import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 
 from tests.gateways import BOTH, Gateway, free_port, gateway
+from tests.issuer import AUDIENCE, ISSUER, Issuer
 from tests.running import daemon, server, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ISSUER = "https://auth.example.com"
-AUDIENCE = "https://mcp.example.com"
 BOUND = 30.0
 
 
@@ -137,46 +134,15 @@ async def test_tokens_are_read_again_when_their_file_changes(guarded: Gateway) -
     assert await status("carol-secret") == 401
     tokens.write_text("carol carol-secret\nbob bob-secret\nalice alice-secret\n")
     assert await status("carol-secret") == 200
-    tokens.write_text("this is not a file of tokens\n")
-    assert await status("carol-secret") == 200
+    for wrong in ("this is not a file of tokens\n", "carol one-secret\nbob one-secret\n"):
+        tokens.write_text(wrong)
+        assert await status("carol-secret") == 200
     await guarded.daemon.said("tokens not read")
+    await guarded.daemon.said("tokens:2: this token is somebody else's already")
     assert not any("secret" in line for line in guarded.daemon.log)
 
 
 # Signed tokens.
-
-
-class Issuer:
-    """An authorization server's keys, served over HTTP."""
-
-    def __init__(self) -> None:
-        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.fetched = 0
-        self.port = 0
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        self.fetched += 1
-        public = json.loads(RSAAlgorithm.to_jwk(self.key.public_key()))
-        body = json.dumps({"keys": [{**public, "kid": "one", "alg": "RS256"}]}).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        writer.close()
-
-    def token(self, *, key: Any = None, kid: str = "one", **claims: Any) -> str:
-        now = int(time.time())
-        found = {"sub": "alice", "iss": ISSUER, "aud": AUDIENCE, "exp": now + 600, **claims}
-        present = {name: value for name, value in found.items() if value is not None}
-        return jwt.encode(present, key or self.key, algorithm="RS256", headers={"kid": kid})
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -189,10 +155,8 @@ async def issuer() -> AsyncIterator[Issuer]:
 async def signed(
     tmp_path_factory: pytest.TempPathFactory, issuer: Issuer
 ) -> AsyncIterator[Gateway]:
-    keys = f"http://127.0.0.1:{issuer.port}/keys"
-    settings = {"jwks": keys, "issuer": ISSUER, "audience": AUDIENCE}
     folder = tmp_path_factory.mktemp("signed")
-    async with gateway(folder, {"thin": server("thin")}, jwt=settings) as found:
+    async with gateway(folder, {"thin": server("thin")}, jwt=issuer.trust) as found:
         yield found
 
 
@@ -211,6 +175,8 @@ async def test_a_token_that_is_not_for_us_is_refused(signed: Gateway, issuer: Is
         issuer.token(iss="https://evil.example.com"),
         issuer.token(exp=int(time.time()) - 60),
         issuer.token(sub=None),
+        issuer.token(sub=""),
+        issuer.token(sub=7),
         issuer.token(aud=None),
         issuer.token(key=stranger),
         issuer.token()[:-4] + "AAAA",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.connections import plain
 from tests.e2e.parking import Raw, again, answers_of
+from tests.gateways import Gateway, free_port
 from tests.natsd import NatsServer
 from tests.running import Shim, daemon, server, shim, text_of, verb
 
@@ -59,6 +60,41 @@ async def test_what_is_not_granted_is_forbidden_and_costs_nothing_else(
         assert (await client.call("pid", era=era))["error"]["code"] == -31002
         assert text_of(await client.call("echo", era=era, text="on")) == "on"
         assert not any("anew" in line for line in client.log)
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_gateways_callers_may_do_what_is_granted_to_their_names(
+    tmp_path: Path, era: str
+) -> None:
+    tokens, port = tmp_path / "tokens", free_port()
+    tokens.write_text("alice alice-token\nbob bob-token\n")
+    endpoint = {"http": f"127.0.0.1:{port}", "tokens": str(tokens)}
+    with NatsServer(tmp_path / "nats", example("gateway")) as nats:
+        own = {"url": nats.url, "prefix": "mcp.{user}"}
+        web = {"user": "gateway", "password": "gateway-secret", "inbox_prefix": "_INBOX_gateway"}
+        github = {"github": server("thin", era)}
+        async with (
+            daemon(tmp_path / "host", github, nats={**own, **HOST}),
+            daemon(tmp_path / "web", {}, nats={**own, **web}, endpoints=[endpoint]) as running,
+        ):
+            await running.said("endpoint open")
+            for name, status in (("bob", -31002), ("alice", None)):
+                bearer = {"authorization": f"Bearer {name}-token"}
+                async with Gateway(running, port, headers=bearer) as client:
+                    caller = client if era == "modern" else await client.session("github")
+                    at = ("github",) if era == "modern" else ()
+                    called = (await caller.call(*at, "pid")).json()
+                    assert text_of((await caller.call(*at, "echo", text="on")).json()) == "on"
+                    assert called.get("error", {}).get("code") == status
+        async with (
+            daemon(tmp_path / "host", github, nats={**own, **HOST}),
+            await shim(
+                tmp_path, "github", "--nats", nats.url, "--prefix", "mcp.{user}", *ALICE
+            ) as native,
+        ):
+            if era == "legacy":
+                await native.initialize()
+            assert text_of(await native.call("echo", era=era, text="on")) == "on"
 
 
 async def test_a_granted_user_finds_the_server(tmp_path: Path) -> None:

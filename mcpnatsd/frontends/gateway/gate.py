@@ -1,15 +1,13 @@
 """Who may come in over HTTP: names and origins, bearer tokens, how much at once."""
 
 import hashlib
-import hmac
 import logging
-import secrets
 from pathlib import Path
 from typing import Final, Protocol
 
 from mcpnatsd.config.model import HttpEndpoint
 from mcpnatsd.errors import ConfigError, HttpRefused
-from mcpnatsd.frontends.gateway.http_request import HttpRequest
+from mcpnatsd.frontends.gateway.http_request import HttpHead
 from mcpnatsd.protocol.http_rules import Visitors
 
 log = logging.getLogger(__name__)
@@ -44,11 +42,10 @@ class Gate:
             any_host=not local and not endpoint.hosts and not own,
         )
         self._metadata = endpoint.jwt.audience if endpoint.jwt else ""
-        self._secret = secrets.token_bytes(32)
         if self.open and not local:
             log.warning("anybody who reaches this listener may use it: give it `tokens` or `jwt`")
 
-    def check_place(self, http: HttpRequest) -> None:
+    def check_place(self, http: HttpHead) -> None:
         """Refuse a request for another name, or of a page that may not come.
 
         Raises:
@@ -63,27 +60,41 @@ class Gate:
                 (b"vary", b"Origin"),
             ]
 
-    async def principal(self, http: HttpRequest) -> str:
-        """Return who sent a request.
+    def principal_at_once(self, http: HttpHead) -> str | None:
+        """Return the name of who sent a request; None if somebody must be asked for it.
 
         Raises:
             HttpRefused: Its token is missing, or nobody's.
         """
         if self.open:
             return ANYBODY
+        token = self._token(http)
+        found = self._tokens.principal(token) if self._tokens is not None else None
+        if found is None and self._verifier is None:
+            raise self._unknown()
+        return found
+
+    async def principal(self, http: HttpHead) -> str:
+        """Return the name of who sent a request.
+
+        Raises:
+            HttpRefused: Its token is missing, or nobody's.
+        """
+        found = self.principal_at_once(http)
+        if found is None and self._verifier is not None:
+            found = await self._verifier.principal(self._token(http))
+        if found is None:
+            raise self._unknown()
+        return found
+
+    def _token(self, http: HttpHead) -> str:
         scheme, _, token = http.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise self._unauthorized("send Authorization: Bearer, and a token", "")
-        found = self._tokens.principal(token) if self._tokens is not None else None
-        if found is None and self._verifier is not None:
-            found = await self._verifier.principal(token.strip())
-        if found is None:
-            raise self._unauthorized("this token is not known here", ', error="invalid_token"')
-        return found
+        return token.strip()
 
-    def edge(self, principal: str) -> str:
-        """Return what names this principal in the tokens of its calls: nobody can guess it."""
-        return hmac.new(self._secret, principal.encode(), hashlib.sha256).hexdigest()[:32]
+    def _unknown(self) -> HttpRefused:
+        return self._unauthorized("this token is not known here", ', error="invalid_token"')
 
     def _unauthorized(self, text: str, error: str) -> HttpRefused:
         place = ""
@@ -113,18 +124,20 @@ class TokenFile:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"tokens of {self._path} cannot be read: {error}") from None
-        self._principals = dict(self._entries(text))
+        self._principals = self._entries(text)
         self._read_at = (found.st_mtime_ns, found.st_size)
 
-    def _entries(self, text: str) -> list[tuple[bytes, str]]:
-        entries = []
+    def _entries(self, text: str) -> dict[bytes, str]:
+        entries: dict[bytes, str] = {}
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()
             if not words or words[0].startswith("#"):
                 continue
             if len(words) != 2:  # noqa: PLR2004
                 raise ConfigError(f"{self._path}:{number}: expected who it is, and one token")
-            entries.append((_digest(words[1]), words[0]))
+            name, digest = words[0], _digest(words[1])
+            if entries.setdefault(digest, name) != name:
+                raise ConfigError(f"{self._path}:{number}: this token is somebody else's already")
         return entries
 
     def principal(self, token: str) -> str | None:

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from mcpnatsd.bus.requester import Requester
+from msgspec import Raw
+
 from mcpnatsd.errors import McpnatsdError, Mismatch, RemoteProtocolError
+from mcpnatsd.frontends.gateway.http_request import Later
+from mcpnatsd.frontends.gateway.principals import Principal
 from mcpnatsd.frontends.gateway.questions import listed_tools
 from mcpnatsd.protocol import http_headers, jsonrpc
 from mcpnatsd.protocol.http_headers import Param
@@ -18,70 +21,91 @@ FRESH_ENOUGH: Final = 1.0
 """Seconds for which a list is not asked for again even if a call does not fit it."""
 
 WITHIN: Final = 10.0
-MOST_SERVERS: Final = 1000
+MOST: Final = 10_000
+"""Lists that are known: one of each server, or one of each server for each name on NATS."""
 
 
 class Mirrors:
     """What is known of the servers that are called over HTTP."""
 
-    def __init__(self, requester: Requester) -> None:
-        self._requester = requester
-        self._servers: dict[str, _Tools] = {}
+    def __init__(self) -> None:
+        self._servers: dict[tuple[str, str], _Tools] = {}
 
-    async def check(
-        self, server: str, edge: str, headers: Mapping[str, str], tool: str, params: Members
-    ) -> None:
-        """Compare the headers of a call with its arguments.
+    def check(
+        self,
+        server: str,
+        principal: Principal,
+        headers: Mapping[str, str],
+        tool: str,
+        params: Members,
+    ) -> Later:
+        """Compare the headers of a call with its arguments, later if the server must be asked.
 
         Raises:
             Mismatch: An argument that is to be mirrored is not, or by something else.
         """
-        tools = self._servers.get(server)
+        # NATS may let one principal list the tools, and another one not.
+        place = (server, principal.bus.prefix)
+        tools = self._servers.get(place)
         if tools is None:
-            if len(self._servers) >= MOST_SERVERS:
+            if len(self._servers) >= MOST:
                 del self._servers[next(iter(self._servers))]
-            tools = self._servers[server] = _Tools(self._requester, server)
-        wanted = await tools.params(tool, edge, FRESH_FOR)
-        if not wanted:
-            return
-        try:
-            http_headers.check_mirrored(headers, wanted, params.get("arguments"))
-        except Mismatch:
-            # The server may have changed since, and the client may know.
-            wanted = await tools.params(tool, edge, FRESH_ENOUGH)
-            http_headers.check_mirrored(headers, wanted, params.get("arguments"))
+            tools = self._servers[place] = _Tools(server)
+        arguments = params.get("arguments")
+        if tools.let_pass(tool, headers, arguments):
+            return None
+        return tools.check(tool, principal, headers, arguments)
 
 
 class _Tools:
     """What one server's tools want mirrored."""
 
-    def __init__(self, requester: Requester, server: str) -> None:
-        self._requester = requester
+    def __init__(self, server: str) -> None:
         self._server = server
         self._known: dict[str, tuple[Param, ...]] = {}
         self._asked_at = -FRESH_FOR
         self._asking = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
 
-    async def params(self, tool: str, edge: str, fresh_for: float) -> tuple[Param, ...]:
-        """Return what to compare. A server that does not list its tools wants nothing."""
-        if self._now() - self._asked_at >= fresh_for:
-            async with self._asking:
-                if self._now() - self._asked_at >= fresh_for:
-                    await self._ask(edge)
-        return self._known.get(tool, ())
+    def let_pass(self, tool: str, headers: Mapping[str, str], arguments: Raw | None) -> bool:
+        """Say whether a call fits what is known, without asking anybody."""
+        if self._now() - self._asked_at >= FRESH_FOR:
+            return False
+        wanted = self._known.get(tool)
+        if wanted is None:
+            return True
+        try:
+            http_headers.check_mirrored(headers, wanted, arguments)
+        except Mismatch:
+            return False  # the server may have changed since, and the client may know
+        return True
 
-    async def _ask(self, edge: str) -> None:
+    async def check(
+        self, tool: str, principal: Principal, headers: Mapping[str, str], arguments: Raw | None
+    ) -> None:
+        """Ask the server, unless that was done just now, and compare.
+
+        Raises:
+            Mismatch: An argument that is to be mirrored is not, or by something else.
+        """
+        if self._now() - self._asked_at >= FRESH_ENOUGH:
+            async with self._asking:
+                if self._now() - self._asked_at >= FRESH_ENOUGH:
+                    await self._ask(principal)
+        # A server that does not list its tools wants nothing.
+        http_headers.check_mirrored(headers, self._known.get(tool, ()), arguments)
+
+    async def _ask(self, principal: Principal) -> None:
         try:
             async with asyncio.timeout(WITHIN):
-                self._known = await self._listed(edge)
+                self._known = await self._listed(principal)
         except (McpnatsdError, TimeoutError):
             self._known = {}  # the call itself will meet the same fault, and tell it
         self._asked_at = self._now()
 
-    async def _listed(self, edge: str) -> dict[str, tuple[Param, ...]]:
+    async def _listed(self, principal: Principal) -> dict[str, tuple[Param, ...]]:
         found: dict[str, tuple[Param, ...]] = {}
-        for tool in await listed_tools(self._requester, self._server, edge):
+        for tool in await listed_tools(principal, self._server):
             wanted = _params_of(tool)
             if wanted:
                 found[jsonrpc.text_of(tool, "name") or ""] = wanted

@@ -7,8 +7,10 @@ from typing import Final
 from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.bus.directory import Instance, survey
 from mcpnatsd.errors import McpnatsdError
-from mcpnatsd.frontends.gateway.http_request import Header, HttpRequest
+from mcpnatsd.frontends.gateway.http_request import HttpRequest
+from mcpnatsd.frontends.gateway.principals import Principal
 from mcpnatsd.frontends.gateway.questions import tools_of
+from mcpnatsd.protocol.http_answers import Header
 
 HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", b"text/html; charset=utf-8"),
@@ -29,11 +31,11 @@ def is_browser(http: HttpRequest) -> bool:
     return "text/html" in http.headers.get("accept", "")
 
 
-async def show_server(http: HttpRequest, bus: ClientBus, server: str, edge: str, url: str) -> None:
+async def show_server(http: HttpRequest, principal: Principal, server: str, url: str) -> None:
     """Answer with the page of one server."""
     try:
         async with asyncio.timeout(WITHIN):
-            tools = await tools_of(bus.requester, server, edge)
+            tools = await tools_of(principal, server)
         listed = _tools(tools)
     except McpnatsdError as fault:
         listed = f"<p>It does not say which tools it has: {escape(str(fault))}</p>"
@@ -45,7 +47,7 @@ async def show_server(http: HttpRequest, bus: ClientBus, server: str, edge: str,
         f"<p>From a machine on the same NATS:</p><pre>mcpnatsd connect {escape(server)}</pre>"
         f"<h2>Tools</h2>{listed}"
     )
-    await http.respond(200, _page(server, body), headers=HEADERS)
+    http.respond(200, _page(server, body), headers=HEADERS)
 
 
 async def show_listing(http: HttpRequest, bus: ClientBus, servers: "list[str]") -> None:
@@ -53,7 +55,7 @@ async def show_listing(http: HttpRequest, bus: ClientBus, servers: "list[str]") 
     items = "".join(f'<li><a href="/mcp/{escape(one)}">{escape(one)}</a></li>' for one in servers)
     body = f"<ul>{items}</ul>" if items else "<p>No server is on the bus right now.</p>"
     connected = "" if bus.connection.connected else "<p>NATS is away.</p>"
-    await http.respond(200, _page("MCP servers", connected + body), headers=HEADERS)
+    http.respond(200, _page("MCP servers", connected + body), headers=HEADERS)
 
 
 async def names_on(bus: ClientBus) -> list[str]:

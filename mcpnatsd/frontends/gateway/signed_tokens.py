@@ -61,7 +61,7 @@ class SignedTokens:
         except jwt.PyJWTError as error:
             log.info("token refused", extra={"error": str(error)})
             return None
-        return str(claims["sub"])
+        return str(claims["sub"]) or None  # without a name it is nobody's
 
     async def _key(self, kid: str | None) -> PyJWK | None:
         now = self._now()

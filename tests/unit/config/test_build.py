@@ -70,6 +70,7 @@ def test_a_tree_that_breaks_the_schema_is_left_to_the_schema(tree: object) -> No
         ({"http": "127.0.0.1:1", "server": "a"}, ("server",), "does not go with `http`"),
         ({"http": "127.0.0.1:1", "unix": "/a"}, ("unix",), "an endpoint of its own"),
         ({"unix": "/a", "server": "a", "tokens": "/t"}, ("tokens",), "does not go with `unix`"),
+        ({"unix": "/a", "server": "a", "secret": "s"}, ("secret",), "does not go with `unix`"),
     ],
 )
 def test_an_endpoint_is_of_one_kind(
@@ -90,6 +91,7 @@ def test_an_http_endpoint_has_what_the_file_says() -> None:
                     "servers": ["a*"],
                     "tls": {"cert": "/c", "key": "/k"},
                     "jwt": {"jwks": "https://j", "issuer": "https://i", "audience": "https://a"},
+                    "secret": "never shown to anybody",
                     "limits": {"sessions": 3, "session_timeout": 5},
                 }
             ]
@@ -101,8 +103,10 @@ def test_an_http_endpoint_has_what_the_file_says() -> None:
         servers=("a*",),
         tls=HttpTls(cert="/c", key="/k"),
         jwt=JwtConfig(jwks="https://j", issuer="https://i", audience="https://a"),
+        secret="never shown to anybody",
         limits=HttpLimits(sessions=3, session_timeout=5.0),
     )
+    assert "never shown" not in repr(found)
 
 
 def test_a_server_at_a_url_has_what_the_file_says() -> None:

@@ -273,6 +273,14 @@ FILES = {
             'for example "${env:NATS_TOKEN}"'
         ),
     ),
+    "a secret that can be guessed": (
+        "endpoints: [{ http: '127.0.0.1:1', secret: hush }]",
+        (
+            "1:44: endpoints[0].secret: expected at least 16 characters that nobody can guess, "
+            "such as `openssl rand -hex 32` makes; "
+            'for example "${file:/etc/mcpnatsd/http-secret}"'
+        ),
+    ),
     "a user alone": (
         "nats: { user: bob }",
         (

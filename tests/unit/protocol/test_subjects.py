@@ -189,6 +189,21 @@ def test_a_prefix_listens_to_any_caller_and_speaks_as_one() -> None:
     assert prefix.speaking() == "mcp.=.="
 
 
+def test_a_caller_is_one_token_of_a_bounded_length() -> None:
+    assert subjects.encode_caller("a.*.>") == "a=2E=2A=2E=3E"
+    assert subjects.encode_caller("x" * 200) == "x" * 200
+    assert re.fullmatch(r"=h[0-9a-f]{64}", subjects.encode_caller("x" * 201))
+    assert subjects.encode_caller("x" * 201) != subjects.encode_caller("x" * 202)
+
+
+def test_a_prefix_in_an_account_is_that_of_all_its_users() -> None:
+    prefix = Prefix.parse("mcp.{account}.{user}").in_account("acme.org")
+
+    assert prefix.names_user
+    assert prefix.speaking(user="ann") == "mcp.acme=2Eorg.ann"
+    assert not Prefix.parse("mcp.{account}").names_user
+
+
 def test_a_prefix_without_placeholders_is_the_same_for_all() -> None:
     prefix = Prefix.parse("a.b-c")
 
@@ -203,7 +218,7 @@ def test_the_caller_is_read_off_the_subject_it_speaks_on(account: str, user: str
     subject = subjects.request(prefix.speaking(account=account, user=user), "git", "tools.list")
 
     assert is_safe(subject)
-    own = f"{subjects.encode_piece(account)}.{subjects.encode_piece(user)}"
+    own = f"{subjects.encode_caller(account)}.{subjects.encode_caller(user)}"
     assert prefix.caller_in(subject.encode().split(b".")) == own.encode()
 
 
