@@ -150,7 +150,8 @@ class Bridge:
     def state(self) -> discovery.State:
         if self.draining:
             return discovery.State.DRAINING
-        if self.open_sessions or any(one.process is not None for one in self.shared):
+        up = (one for one in self.shared if one.process is not None)
+        if self.open_sessions or any(not (self.last_fault and it.lifecycle.failures) for it in up):
             return discovery.State.RUNNING
         return discovery.State.FAILING if self.last_fault else discovery.State.ASLEEP
 
@@ -261,8 +262,7 @@ class Bridge:
         if not self.has_room():
             raise Busy(f"server {self.server!r} has {MOST_SESSIONS} sessions open")
         if self.catalogue.surely_modern or not self._takes_tunnels:
-            newest = eras.LEGACY_REVISIONS[0]
-            raise eras.mismatch(self.server, self.catalogue.verdict, newest)
+            raise eras.mismatch(self.server, self.catalogue.verdict, eras.LEGACY_REVISIONS[0])
         if self.config.isolation is Isolation.SHARED:
             return self._shared_legacy().open(tunnel)
         session = LegacySession(

@@ -8,6 +8,8 @@ from mcpnatsd.protocol import frames
 MOST_REFUSED: Final = 10_000
 """Calls remembered that must not start any more; the oldest is forgotten first."""
 
+MOST_LEFT: Final = 10_000
+"""Clients remembered that left, until what they were answered is forgotten: about a second."""
 
 _OVERHEAD: Final = 400  # bytes that an entry takes beside its line, as measured
 
@@ -43,6 +45,7 @@ class Finals:
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._bytes = 0
         self._refused: OrderedDict[str, float] = OrderedDict()
+        self._left: set[tuple[str, bytes]] = set()
 
     def keep(self, served: Ended, line: bytes, *, server: str, now: float) -> None:
         call = served.call
@@ -67,11 +70,18 @@ class Finals:
         if len(self._refused) > MOST_REFUSED:
             self._refused.popitem(last=False)
 
+    def left(self, client: str, user: bytes) -> None:
+        """Learn that a client is gone: it will not ask."""
+        if len(self._left) < MOST_LEFT:
+            self._left.add((client, user))
+
     def is_refused(self, call: str) -> bool:
         return call in self._refused
 
     def expire(self, now: float) -> None:
-        """Forget what is too old."""
+        """Forget what is too old, and what clients were answered that are gone."""
+        if self._left:
+            self._forget_left()
         while self._kept and next(iter(self._kept.values())).until <= now:
             self._drop_oldest()
         while self._refused and next(iter(self._refused.values())) <= now:
@@ -84,6 +94,13 @@ class Finals:
             self._kept[call] = kept._replace(until=until)
         for call in self._refused:
             self._refused[call] = until
+
+    def _forget_left(self) -> None:
+        left, self._left = self._left, set()
+        for call, kept in list(self._kept.items()):
+            if (call.partition(".")[0], kept.user) in left:
+                del self._kept[call]
+                self._bytes -= _cost(kept.line)
 
     def _drop_oldest(self) -> None:
         _, kept = self._kept.popitem(last=False)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mcpnatsd.bus.connection import Connection
 from mcpnatsd.errors import BrokerAway
@@ -36,6 +36,13 @@ class Target:
     """From a tail to a subject."""
 
     reply: Callable[[], str]
+
+
+_NOWHERE: Final = Target(lambda _tail: "", str)
+
+
+def _drop(_line: bytes, _tail: str) -> None:
+    """Nobody is there any more."""
 
 
 class Pipe:
@@ -139,6 +146,10 @@ class Pipe:
         received, sent = self._end.received, self._end.sent
         pairs = (headers.ACK, str(received)), (headers.SENT, str(sent))
         self._control(Frame.CLOSE, *pairs, body=body)
+
+    def release(self) -> None:
+        """Let go of whoever it was for: what refers to itself stays in memory for long."""
+        self._target, self._on_line = _NOWHERE, _drop
 
     def untaken(self, ack: int) -> list[tuple[bytes, str]]:
         """Return our lines, and their tails, that the other end says it never took."""

@@ -248,6 +248,7 @@ class Responder:
         if message.frame == Frame.LEFT:
             client = jsonrpc.text_of(body, "client") or ""
             self._backend.client_left(message.user.decode("latin-1"), client)
+            self._finals.left(client, message.user)
             return
         call, reason = jsonrpc.text_of(body, "call"), jsonrpc.text_of(body, "reason") or ""
         if call is None or len(call) > headers.LONGEST_CALL:

@@ -341,6 +341,7 @@ class Tunnel:
     def _end(self) -> None:
         self.phase = Phase.CLOSED
         self._unwatch()
+        self._pipe.release()
         self._inbox.close(self._line_subject)
         self._close_old_lines(keep=0)
 

@@ -163,7 +163,8 @@ class Daemon:
     async def _run_endpoints(self, connection: Connection, prefix: Prefix, inbox: Inbox) -> None:
         """Open what clients of this machine connect to; we are their user on NATS."""
         bus = await client_bus(connection, prefix, inbox)
-        self.frontends = [frontend(endpoint, bus) for endpoint in self.config.endpoints]
+        folder = state_folder(os.environ)
+        self.frontends = [frontend(endpoint, bus, folder) for endpoint in self.config.endpoints]
         async with asyncio.TaskGroup() as group:
             group.create_task(guarded("requests", bus.requester.run))
             for one in self.frontends:
@@ -181,11 +182,12 @@ class Daemon:
         """Let other instances have the requests, and finish what is open here."""
         if self.connection is None:
             return
-        log.info("draining", extra={"open": status.open_work(self.bridges)})
+        log.info("draining", extra={"open": status.open_work(self.bridges, self.frontends)})
         now = asyncio.get_running_loop().time
         deadline = now() + DRAIN_FOR
         async with asyncio.TaskGroup() as group:
-            pending = {group.create_task(bridge.drain()) for bridge in self.bridges}
+            draining: list[Bridge | Frontend] = [*self.bridges, *self.frontends]
+            pending = {group.create_task(one.drain()) for one in draining}
             hurry = group.create_task(self._wait_hurry())
             while pending and not hurry.done() and now() < deadline:
                 left = deadline - now()
@@ -194,11 +196,12 @@ class Daemon:
                 )
                 pending -= done
                 if not done:
-                    facts = {"open": status.open_work(self.bridges), "left": f"{left:.0f} s"}
+                    still_open = status.open_work(self.bridges, self.frontends)
+                    facts = {"open": still_open, "left": f"{left:.0f} s"}
                     log.info("still draining", extra=facts)
             if pending:
                 why = "told twice" if hurry.done() else f"{DRAIN_FOR:.0f} s are over"
-                still_open = status.open_work(self.bridges)
+                still_open = status.open_work(self.bridges, self.frontends)
                 level = logging.INFO if still_open == "nothing" else logging.WARNING
                 log.log(level, "stopping now", extra={"why": why, "open": still_open})
             for task in (*pending, hurry):

@@ -1,5 +1,6 @@
 """Where clients come in, by the kind of endpoint that the configuration names."""
 
+from pathlib import Path
 from typing import Protocol
 
 from mcpnatsd.bus.client_bus import ClientBus
@@ -22,11 +23,18 @@ class Frontend(Protocol):
     @property
     def clients(self) -> int: ...
 
+    @property
+    def in_flight(self) -> int:
+        """What holds a stop up: requests that are being answered, or clients that wait."""
+
     async def run(self) -> None: ...
 
+    async def drain(self) -> None:
+        """Let nobody in any more, and return when nobody waits for an answer."""
 
-def frontend(endpoint: UnixEndpoint | HttpEndpoint, bus: ClientBus) -> Frontend:
-    """Return what listens at an endpoint, once it is run.
+
+def frontend(endpoint: UnixEndpoint | HttpEndpoint, bus: ClientBus, folder: Path) -> Frontend:
+    """Return what listens at an endpoint, once it is run. `folder` is kept between runs.
 
     Raises:
         ConfigError: What HTTP needs is not installed.
@@ -39,4 +47,4 @@ def frontend(endpoint: UnixEndpoint | HttpEndpoint, bus: ClientBus) -> Frontend:
     except ImportError as error:
         text = f'an http endpoint needs more packages: pip install "mcpnatsd[http]" ({error})'
         raise ConfigError(text) from None
-    return HttpFrontend(endpoint, bus)
+    return HttpFrontend(endpoint, bus, folder)

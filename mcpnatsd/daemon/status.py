@@ -38,13 +38,14 @@ def _kind(frontend: Frontend) -> str:
     return "http" if frontend.place.startswith("http") else "unix"
 
 
-def open_work(bridges: Iterable[Bridge]) -> str:
-    """Return which servers hold a stop up, and with how much."""
+def open_work(bridges: Iterable[Bridge], frontends: Iterable[Frontend]) -> str:
+    """Return which servers and endpoints hold a stop up, and with how much."""
     held = [
         f"{bridge.server}: {_in_flight(bridge)} in flight, sessions: {bridge.open_sessions}"
         for bridge in bridges
         if bridge.responder.in_flight or bridge.open_sessions
     ]
+    held += [f"{one.place}: {one.in_flight} in flight" for one in frontends if one.in_flight]
     return "; ".join(held) or "nothing"
 
 

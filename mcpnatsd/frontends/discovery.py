@@ -108,8 +108,9 @@ class Discovery:
 
     def gone(self) -> None:
         """Give up: the client is not there any more."""
-        if self._call is not None:
-            self._requester.cancel(self._call, "the client is gone")
+        call, self._call = self._call, None
+        if call is not None:
+            self._requester.cancel(call, "the client is gone")
 
     def _drop(self, key: Key | None) -> None:
         """Forget a request that was cancelled before it went anywhere."""
@@ -126,6 +127,7 @@ class Discovery:
         log.debug("note dropped: nothing is said before the answer", extra={"bytes": len(line)})
 
     def receive_final(self, call: Call, line: bytes) -> None:
+        self._call = None
         try:
             response = jsonrpc.decode(line)
         except ProtocolError as fault:
@@ -143,7 +145,9 @@ class Discovery:
             self._owner.not_discovered(eras.mismatch(self._server, verdict, revision))
 
     def receive_end(self, _call: Call) -> None:
+        self._call = None
         self._owner.not_discovered(InstanceLost(f"{self._server!r} did not say what it is"))
 
     def failed(self, _call: Call, fault: McpnatsdError) -> None:
+        self._call = None
         self._owner.not_discovered(fault)

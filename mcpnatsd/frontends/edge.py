@@ -64,6 +64,11 @@ class Edge:
         return len(self._calls) > listens or self._session.in_flight > 0
 
     @property
+    def shares(self) -> bool:
+        """Whether the server has no process for this client alone, as far as is known."""
+        return self.era is Era.MODERN or self._session.shares
+
+    @property
     def full(self) -> bool:
         """Whether to stop reading the client for now."""
         connection = self._bus.connection
@@ -82,12 +87,24 @@ class Edge:
         if not line or line.isspace():
             return
         try:
-            self._receive(jsonrpc.decode(line), line)
+            message = jsonrpc.decode(line)
         except ProtocolError as fault:
-            if _is_response(line):
-                self._refuse_response(jsonrpc.id_in(line), fault)
-            else:
-                self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
+            self._refuse(line, fault)
+        else:
+            self.receive(message, line)
+
+    def receive(self, message: Message, line: bytes) -> None:
+        """Take one message of the client, and the line it came in, which holds nothing else."""
+        try:
+            self._receive(message, line)
+        except ProtocolError as fault:
+            self._refuse(line, fault)
+
+    def _refuse(self, line: bytes, fault: ProtocolError) -> None:
+        if _is_response(line):
+            self._refuse_response(jsonrpc.id_in(line), fault)
+        else:
+            self._output.write(jsonrpc.error_of(jsonrpc.id_in(line), fault))
 
     def receive_oversize(self, skipped: Oversize, limit: int) -> None:
         """Answer a line that was skipped because of its size."""

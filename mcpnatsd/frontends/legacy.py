@@ -139,8 +139,9 @@ class TunnelledClient:
         """End the session: the client is not there any more."""
         self._unwatch()
         self._unwatch_denied()
-        if self._tunnel is not None:
-            self._tunnel.close()
+        tunnel, self._tunnel = self._tunnel, None  # which refers to us
+        if tunnel is not None:
+            tunnel.close()
         self._state = State.NEW
 
     def tick(self, now: float) -> None:

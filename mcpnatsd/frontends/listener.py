@@ -6,6 +6,7 @@ soon as the new one is acknowledged. One that is lost is opened again.
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -56,7 +57,7 @@ class Listener:
     def __init__(self, home: Home, capabilities: Members) -> None:
         self.edge = home.edge
         self._now = asyncio.get_running_loop().time
-        self._home = home
+        self._home: Home = weakref.proxy(home)  # it owns us, and must not wait for the collector
         self._wants = Listening(capabilities)
         self._open: Call | None = None
         self._opening: Call | None = None

@@ -48,6 +48,11 @@ class Session:
         return self._way is not None
 
     @property
+    def shares(self) -> bool:
+        """Whether the server's process is not for this session: then the session costs little."""
+        return self._translated is not None and not self._translated.has_process
+
+    @property
     def in_flight(self) -> int:
         """Requests of the client that are not answered."""
         return 0 if self._way is None else self._way.in_flight
@@ -95,7 +100,7 @@ class Session:
         for way in (self._translated, self._discovery, self._tunnelled):
             if way is not None:
                 way.gone()
-        self._translated = self._discovery = None
+        self._translated = self._discovery = self._tunnelled = None
 
     def tick(self, now: float) -> None:
         """Keep the clocks."""
@@ -143,6 +148,9 @@ class Session:
         self._translated = TranslatedClient(
             self._bus, self._server, self._output, self._edge, found
         )
+        if self._tunnelled is not None:
+            self._tunnelled.gone()
+            self._tunnelled = None
         self._output.write(jsonrpc.result(self._initialize.id, result))
         facts = {"server": self._server, "revision": found.client.revision}
         log.info("this client is translated: the server is a modern one", extra=facts)

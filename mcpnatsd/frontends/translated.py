@@ -43,7 +43,7 @@ class TranslatedClient:
         self.offers = found.client.offers
         self.stamp: Members = dict(found.client.stamp)
         self._bus = bus
-        self._logs = found.has_process
+        self.has_process = found.has_process
         """Whether log messages are this client's: on a shared process they name nobody."""
 
         self._calls: dict[Key, TranslatedCall] = {}
@@ -133,7 +133,7 @@ class TranslatedClient:
 
     def _set_level(self, request: Request) -> None:
         level = jsonrpc.params_of(request.members).get("level")
-        if not self._logs:
+        if not self.has_process:
             text = (
                 f"{eras.SET_LEVEL} is not possible: clients share this server's process, and its "
                 "log messages name no client; `isolation: session` gives each client its own "

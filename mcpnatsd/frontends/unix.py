@@ -30,6 +30,7 @@ BACKLOG: Final = 1024
 a connect that does not wait is told to try again, and takes that for being under way."""
 
 TICK: Final = 0.25
+DRAIN_TICK: Final = 0.02
 
 
 class UnixFrontend:
@@ -39,6 +40,7 @@ class UnixFrontend:
         self.endpoint = endpoint
         self._bus = bus
         self._clients: set[_SocketClient] = set()
+        self._server: asyncio.Server | None = None
 
     @property
     def place(self) -> str:
@@ -52,6 +54,18 @@ class UnixFrontend:
     def clients(self) -> int:
         return len(self._clients)
 
+    @property
+    def in_flight(self) -> int:
+        """Clients that wait for an answer."""
+        return sum(client.busy for client in self._clients)
+
+    async def drain(self) -> None:
+        """Let nobody in any more, and return when nobody waits for an answer."""
+        if self._server is not None:
+            self._server.close()
+        while self.in_flight:  # noqa: ASYNC110  (nobody says when: there are many reasons)
+            await asyncio.sleep(DRAIN_TICK)
+
     async def run(self) -> None:
         """Listen until cancelled; the socket's file is gone afterwards.
 
@@ -59,7 +73,7 @@ class UnixFrontend:
             ConfigError: The path cannot be listened on.
         """
         path = Path(self.endpoint.path)
-        server = await self._listen(path)
+        server = self._server = await self._listen(path)
         log.info("endpoint open", extra={"unix": str(path), "server": self.endpoint.server})
         try:
             await self._tick_for_ever()
@@ -102,6 +116,13 @@ class _SocketClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._client: LineClient | None = None
         self._eof_at: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether its client waits for an answer, or has not taken it yet."""
+        if self._client is None or self._transport is None or self._transport.is_closing():
+            return False
+        return self._client.edge.busy or self._transport.get_write_buffer_size() > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101

@@ -141,8 +141,8 @@ def kept_by_http(kept: Kept) -> str:
     rows = [
         ["an idle subscription, modern, KiB", mib(kept.modern_listener)],
         ["an idle GET stream with its session, legacy, KiB", mib(kept.legacy_listener)],
-        [f"{KEPT:,} sessions abandoned, MiB", mib(kept.few_abandoned)],
-        [f"{ABANDONED:,} sessions abandoned, MiB", mib(kept.abandoned)],
+        [f"{KEPT:,} sessions abandoned, without servers, MiB", mib(kept.few_abandoned)],
+        [f"{ABANDONED:,} sessions abandoned, without servers, MiB", mib(kept.abandoned)],
         ["the session too many at a legacy server", kept.refused],
     ]
     return table(["what the daemon keeps, or says", ""], rows)

@@ -35,6 +35,10 @@ MOST_GROWTH_MIB = 8
 CAPPED = 8
 TELLS = {"toolsListChanged": True}
 SERVER = str(Path(__file__).parents[1] / "servers" / "asks_modern.py")
+SERVERS: Mapping[str, Any] = {
+    "new": {"command": [programs.SERVER[0], SERVER]},
+    "old": {"command": [*programs.SERVER, "legacy"]},
+}
 RETRY = re.compile(rb"\r\nretry-after: *([^\r]+)", re.IGNORECASE)
 
 Open = Callable[[socket.socket, Place], None]
@@ -47,6 +51,8 @@ class Kept:
     modern_listener: float
     legacy_listener: float
     few_abandoned: float
+    """By a daemon without servers: one that has them keeps their last answers for a minute."""
+
     abandoned: float
     refused: str
     """What the session too many at a legacy server is told."""
@@ -66,14 +72,23 @@ class Here:
 
     @contextmanager
     def daemon(self, name: str, **limits: float) -> Iterator[Daemon]:
-        servers: Mapping[str, Any] = {
-            "new": {"command": [programs.SERVER[0], SERVER]},
-            "old": {"command": [*programs.SERVER, "legacy"]},
-        }
-        endpoint = {"http": f"127.0.0.1:{self.port}", "limits": limits}
-        running = programs.daemon(self.folder / name, self.nats_url, servers, endpoint)
+        """Run one that has the servers too."""
+        endpoint = self.endpoint(limits)
+        running = programs.daemon(self.folder / name, self.nats_url, SERVERS, endpoint)
         with running as daemon, within(BOUND * 4):
             yield daemon
+
+    @contextmanager
+    def apart(self, name: str, **limits: float) -> Iterator[Daemon]:
+        """Run one that has no servers, beside another that has them."""
+        serving = programs.daemon(self.folder / f"{name}-servers", self.nats_url, SERVERS)
+        endpoint = self.endpoint(limits)
+        running = programs.daemon(self.folder / name, self.nats_url, {}, endpoint)
+        with serving, running as daemon, within(BOUND * 4):
+            yield daemon
+
+    def endpoint(self, limits: Mapping[str, float]) -> Mapping[str, Any]:
+        return {"http": f"127.0.0.1:{self.port}", "limits": limits}
 
 
 def measure(folder: Path) -> Kept:
@@ -86,7 +101,7 @@ def kept(here: Here) -> Kept:
         modern = grown(daemon, here.place, listen_modern)
     with here.daemon("streams", sessions=LISTENERS + 1) as daemon:
         legacy = grown(daemon, here.place, listen_legacy)
-    with here.daemon("abandoned", sessions=KEPT, session_timeout=GONE_AFTER) as daemon:
+    with here.apart("abandoned", sessions=KEPT, session_timeout=GONE_AFTER) as daemon:
         few, many = abandoned(daemon, here.place)
     with here.daemon("capped", sessions=CAPPED):
         refused = refusal(Place(here.port, "/mcp/old"))

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.connections import plain
 from tests.faults import Bus, ask, bus, fault_of, frozen, seconds, serving
+from tests.gateways import events_of, gateway
 from tests.running import Shim, text_of
 from tests.waiting import until
 
@@ -93,6 +94,35 @@ async def daemon_is_killed(folder: Path, *, spied: bool) -> None:
             ]
         ]
         assert own.record.runs()["next"] == 2
+
+
+async def a_killed_daemon_is_noticed_behind_a_gateway(folder: Path) -> None:
+    async with (
+        bus(folder) as own,
+        gateway(folder / "web", {}, nats_url=own.natsd.url) as web,
+        AsyncExitStack() as stack,
+    ):
+        web.http.timeout = BOUND
+        first = await stack.enter_async_context(serving(own, "first"))
+        session = await web.session("recorder")
+        waiting = [
+            asyncio.create_task(web.call("recorder", "sleep", seconds=1000)),
+            asyncio.create_task(session.call("sleep", seconds=1000, id=7)),
+        ]
+        await until(lambda: own.record.runs()["-"] == 2, BOUND)
+        await stack.enter_async_context(serving(own, "second"))
+
+        first.kill()
+        killed_at = seconds()
+        await first.ended()
+        for _ in range(3):
+            answer = await web.call("recorder", "record", text="next")
+            assert text_of(answer.json()) == "next"
+        for one in waiting:
+            assert fault_of(events_of((await one).text)[-1]) == LOST
+        assert seconds() - killed_at < 75
+        again = await session.call("record", text="again", id=8)
+        assert text_of(again.json()) == "again"
 
 
 async def set_state(legacy: Shim) -> None:
@@ -223,6 +253,7 @@ SCENARIOS: list[Scenario] = [
     an_outage_of_90_seconds_costs_no_call,
     a_killed_daemon_is_noticed,
     a_killed_daemon_is_noticed_where_someone_listens_to_everything,
+    a_killed_daemon_is_noticed_behind_a_gateway,
     a_frozen_nats_is_waited_for,
     a_frozen_daemon_is_waited_for,
     a_daemon_frozen_for_too_long_is_left,

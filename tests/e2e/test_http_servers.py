@@ -11,9 +11,14 @@ import pytest
 from tests.connections import plain
 from tests.e2e.clients import BOTH_ERAS, ask, cancel, client, refusal, status_of
 from tests.gateways import free_port
-from tests.http_servers import SDK1, everything, peer
+from tests.http_servers import SDK1, HttpRequest, everything, peer, scripted
 from tests.running import Shim, daemon, shim, text_of, verb
 
+HELLO = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "serverInfo": {"name": "far", "version": "1"},
+}
 LATE = 40.0
 """Bound of what waits for an SDK to start."""
 
@@ -290,7 +295,7 @@ async def until_answered(one: Shim, era: str) -> None:
         if "result" in response:
             assert text_of(response) == "back"
             return
-        assert response["error"]["code"] == -31004
+        assert response["error"]["code"] in (-31004, -31008)
 
 
 async def test_a_session_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
@@ -329,3 +334,124 @@ async def test_a_drain_waits_for_a_call_at_a_url(tmp_path: Path) -> None:
 
             assert text_of(await one.answer(id)) == "slept"
         assert await running.ended() == 0
+
+
+@BOTH_ERAS
+async def test_a_server_that_takes_requests_and_says_nothing_is_shown_as_failing(
+    tmp_path: Path, era: str
+) -> None:
+    deaf = True
+
+    async def answer(request: HttpRequest) -> None:
+        if deaf:
+            await request.gone()
+        elif era == "modern":
+            await answer_modern(request)
+        else:
+            await answer_legacy(request)
+
+    async with (
+        scripted(answer) as far,
+        daemon(tmp_path, at(far.url, limits={"start_timeout": "1s"})),
+    ):
+        async with await shim(tmp_path, "far") as one:
+            asked = one.call("echo", text="a") if era == "modern" else one.initialize()
+            error = (await asked)["error"]
+            assert error["code"] in (-31004, -31008)
+            assert "1 s" in error["message"]
+        status = await status_of(tmp_path, "far", state="failing")
+        assert "1 s" in status["error"]
+
+        deaf = False
+        async with client(tmp_path, "far", era) as one:
+            await until_answered(one, era)
+            status = await status_of(tmp_path, "far", state="running")
+            assert status["error"] is None
+
+
+async def answer_modern(request: HttpRequest) -> None:
+    """Answer as the smallest modern server would."""
+    if request.message["method"] == "server/discover":
+        versions = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+        request.answer(200, request.result({"resultType": "complete", **versions}))
+    else:
+        request.answer(200, request.result(echoed(request)))
+
+
+async def answer_legacy(request: HttpRequest) -> None:
+    """Answer as the smallest legacy server would, without sessions."""
+    if request.method != "POST":
+        request.answer(405)
+    elif request.message["method"] == "initialize":
+        request.answer(200, request.result(HELLO))
+    elif request.message["method"] == "tools/call":
+        request.answer(200, request.result(echoed(request)))
+    elif "id" in request.message:
+        error = {"code": -32601, "message": "there is no such method"}
+        request.answer(200, {"jsonrpc": "2.0", "id": request.message["id"], "error": error})
+    else:
+        request.answer(202)
+
+
+def echoed(request: HttpRequest) -> dict[str, Any]:
+    text = request.message["params"].get("arguments", {}).get("text", "")
+    return {"resultType": "complete", "content": [{"type": "text", "text": text}]}
+
+
+async def test_a_session_that_the_server_forgot_is_opened_anew(tmp_path: Path) -> None:
+    known: list[str] = []
+
+    async def answer(request: HttpRequest) -> None:
+        session = request.headers.get("mcp-session-id")
+        if session is not None and session not in known:
+            request.answer(404)
+        elif request.body and request.message.get("method") == "initialize":
+            known.append(f"session-{len(far.requests)}")
+            request.answer(200, request.result(HELLO), mcp_session_id=known[-1])
+        else:
+            await answer_legacy(request)
+
+    async with (
+        scripted(answer) as far,
+        daemon(tmp_path, at(far.url)),
+        client(tmp_path, "far", "legacy") as one,
+    ):
+        assert text_of(await one.call("echo", era="legacy", text="a")) == "a"
+        known.clear()
+        await until_answered(one, "legacy")
+
+        assert len(far.sent("initialize")) >= 2
+        status = await status_of(tmp_path, "far", state="running")
+        assert status["error"] is None
+
+
+async def test_a_session_at_a_server_that_hangs_goes_on_when_that_does(tmp_path: Path) -> None:
+    limits = {"call_timeout": "1s"}
+    async with (
+        peer(python=SDK1) as (url, process),
+        daemon(tmp_path, at(url, limits=limits)),
+        client(tmp_path, "far", "legacy") as one,
+    ):
+        assert text_of(await one.call("echo", era="legacy", text="a")) == "a"
+        os.kill(process.pid, signal.SIGSTOP)
+        id = ask(one, "legacy", "echo", text="b")
+        await refusal(one, id, -31008, "did not answer within 1 s")
+        os.kill(process.pid, signal.SIGCONT)
+
+        await until_answered(one, "legacy")
+
+
+async def test_a_legacy_server_that_is_away_is_shown_to_be(tmp_path: Path) -> None:
+    port = free_port()
+    async with daemon(tmp_path, at(f"http://127.0.0.1:{port}/mcp")):
+        async with peer(python=SDK1, port=port):
+            one = await shim(tmp_path, "far")
+            assert "result" in await one.initialize()
+            await status_of(tmp_path, "far", state="running")
+        async with one:
+            status = await status_of(tmp_path, "far", bound=LATE, state="failing")
+            assert "cannot be reached" in status["error"]
+            async with peer(python=SDK1, port=port):
+                await until_answered(one, "legacy")
+                status = await status_of(tmp_path, "far", bound=LATE, state="running")
+                assert status["error"] is None

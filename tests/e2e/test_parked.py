@@ -347,3 +347,20 @@ async def test_a_daemon_that_stops_waits_for_its_parked_calls(tmp_path: Path) ->
 
         assert text_of(await one.answer(retry(one, result, "elicit", text="x"))) == "x: me on x"
         assert await stopping.ended(LATE) == 0
+
+
+async def test_a_daemon_that_stops_does_not_wait_long_for_who_does_not_answer(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (own, daemons):
+        one = await own.modern("asks")
+        result = await park(one, "elicit", text="x")
+        folder = await holding(daemons)
+        (stopping,) = [each for each in daemons.values() if each.folder == folder]
+        stopping.process.terminate()
+
+        assert await stopping.ended(LATE) == 0
+        assert any("parked calls given up" in line for line in stopping.log)
+        assert not any("stopping now" in line for line in stopping.log)
+        lost = (await one.answer(retry(one, result, "elicit", text="x"), LATE))["error"]
+        assert (lost["code"], lost["data"]["outcome"]) == (-31005, "unknown")

@@ -141,10 +141,17 @@ async def test_one_client_has_only_so_many_sessions_and_the_rest_waits(bridge: B
     assert {one.fault for one in askers} == {None}
 
 
-async def test_what_is_not_known_to_ask_has_one_session_for_all(bridge: Bridge) -> None:
+async def test_what_is_known_not_to_ask_has_one_session_for_all(bridge: Bridge) -> None:
+    bridge.translator._askers.clear(("tools/call", "quiet"))
     bridge.receive(5, name="quiet")
 
     assert (len(bridge.translator.sessions), bridge.translator.queued) == (1, 3)
+
+
+async def test_what_nobody_knows_is_tried_one_at_a_time_in_one_session(bridge: Bridge) -> None:
+    bridge.receive(3, name="new")
+
+    assert (len(bridge.translator.sessions), bridge.translator.queued) == (1, 2)
 
 
 async def test_where_each_client_has_one_process_it_never_has_a_second() -> None:
@@ -158,6 +165,7 @@ async def test_where_each_client_has_one_process_it_never_has_a_second() -> None
 
 
 async def test_what_was_learnt_while_it_waited_holds_nobody_up(bridge: Bridge) -> None:
+    bridge.translator._askers.clear(("tools/call", "quiet"))
     first = bridge.receive(2, name="quiet")  # as many as may run
     bridge.receive(1)
     bridge.receive(1, name="learnt")

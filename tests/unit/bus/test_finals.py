@@ -52,6 +52,36 @@ def test_asking_does_not_use_it_up() -> None:
     assert store.get("b") is None
 
 
+def test_what_a_client_was_answered_goes_with_it() -> None:
+    store = Finals()
+    for call in ("one.1", "one.2", "other.1", "one"):
+        keep(store, call)
+    store.keep(Ended("one.3", user=b"eve"), b"{}", server="git", now=0.0)
+
+    store.left("one", b"ann")
+    store.left("", b"ann")
+    store.expire(1.0)
+
+    kept = [call for call in ("one.1", "one.2", "one.3", "other.1", "one") if store.get(call)]
+    assert kept == ["one.3", "other.1"]  # eve is somebody else
+    keep(store, "one.4", now=1.0)
+    store.expire(2.0)
+    assert store.get("one.4") is not None
+
+
+def test_what_was_forgotten_makes_room() -> None:
+    store = Finals()
+    for number in range(8):
+        for call in "abcd":
+            keep(store, f"{call}{number}.1", sized(8 * MIB))
+            store.left(f"{call}{number}", b"ann")
+        store.expire(1.0)
+    for call in "abcd":
+        keep(store, call, sized(8 * MIB))
+
+    assert all(store.get(call) for call in "abcd")
+
+
 def test_32_mib_are_kept_and_the_oldest_goes_first() -> None:
     store = Finals()
     for call in "abcd":

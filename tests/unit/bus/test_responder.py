@@ -33,12 +33,16 @@ class Backend:
     def tool_names(self) -> tuple[str, ...]:
         return ()
 
+    def client_left(self, user: str, client: str) -> None:
+        self.left = user, client
+
 
 class Side:
     """A responder, its backend, and the wire under them."""
 
     def __init__(self, wire: Wire, finals: Finals, server: str) -> None:
         self.wire = wire
+        self.finals = finals
         self.backend = Backend()
         self.responder = Responder(
             wire.connection,
@@ -79,6 +83,18 @@ async def test_an_ask_moves_an_exchange_to_its_reply_subject(side: Side) -> None
     assert (side.last.subject, side.last.headers["Mcp-Frame"]) == ("r.1", "running")
     side.backend.requests[0].finish(FINAL)
     assert side.last.subject == "r.1"
+
+
+async def test_what_a_client_was_answered_is_kept_until_it_leaves(side: Side) -> None:
+    for number, call in enumerate(("c.1", "d.1")):
+        side.request(call)
+        side.backend.requests[number].finish(FINAL)
+    side.wire.arrive(CANCEL, b'{"client":"c"}', ("Mcp-Frame", "left"))
+    side.finals.expire(side.responder.now())
+
+    assert side.backend.left == ("", "c")
+    assert side.finals.get("c.1") is None
+    assert side.finals.get("d.1") is not None
 
 
 async def test_an_ask_without_a_reply_subject_leaves_the_exchange_its_own(side: Side) -> None:
