@@ -25,7 +25,8 @@ LAST_EVENT: Final = "Last-Event-ID"
 
 ANNOTATION: Final = "x-mcp-header"
 
-_ONCE: Final = frozenset(name.lower() for name in (VERSION, METHOD, NAME))
+_LOWER: Final = {name: name.lower() for name in (VERSION, METHOD, NAME)}
+_ONCE: Final = frozenset(_LOWER.values())
 _START: Final = "=?base64?"
 _END: Final = "?="
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -107,28 +108,31 @@ def mirrored(params: Iterable[Param], arguments: Raw | None) -> Pairs:
     return pairs
 
 
-def folded(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by their names in lower case.
+def folded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers by their names in lower case, without the blanks around their values.
+
+    RFC 9110, 5.5: these are no part of a value.
 
     Raises:
         Mismatch: One that mirrors the body stands twice: two readers may take different ones.
     """
     found: dict[str, str] = {}
     for name, value in pairs:
-        key = name.lower()
+        key = name.decode("latin-1").lower()
         if key in found and (key in _ONCE or key.startswith(PARAM.lower())):
-            raise Mismatch(f"header {name} stands twice")
-        found[key] = value
+            raise Mismatch(f"header {key} stands twice")
+        found[key] = value.decode("latin-1").strip(" \t")
     return found
 
 
-def check_standard(found: Mapping[str, str], method: str, params: Members) -> None:
+def check_standard(
+    found: Mapping[str, str], method: str, revision: str | None, params: Members
+) -> None:
     """Compare the headers that each request has with its body.
 
     Raises:
         Mismatch: One is missing, malformed, or says something else.
     """
-    revision = eras.requested_revision(jsonrpc.object_of(params, eras.META))
     _check(found, METHOD, method)
     _check(found, VERSION, revision)
     name = _name(method, params)
@@ -157,7 +161,7 @@ def check_mirrored(
 
 
 def _check(found: Mapping[str, str], header: str, own: str | None) -> None:
-    theirs = found.get(header.lower())
+    theirs = found.get(_LOWER[header])
     if theirs is None:
         raise Mismatch(f"header {header} is missing")
     # Only names may be encoded, but a method or a revision never looks as if it were.

@@ -42,6 +42,7 @@ _SERVER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _VERSION_KEY: Final = VERSION.lower()
 _INTERNAL: Final = -32603
+_NEEDED: Final = (eras.PROTOCOL_VERSION, eras.CLIENT_CAPABILITIES)
 
 
 def status_of(code: int) -> int:
@@ -66,20 +67,23 @@ def names_legacy(headers: Mapping[str, str]) -> bool:
     return revision is None or revision in eras.LEGACY_REVISIONS
 
 
-def check_modern(headers: Mapping[str, str], request: Request, params: Members) -> None:
+def check_modern(
+    headers: Mapping[str, str], request: Request, params: Members, meta: Members
+) -> None:
     """Check what a modern request must say, and that headers and body say the same.
+
+    `params` and `meta` are the members of its params, and of `_meta` there.
 
     Raises:
         Reported: A member is missing, or the revision or the method is not of this era.
         Mismatch: Headers and body differ.
     """
-    meta = jsonrpc.object_of(params, eras.META)
-    needed = (eras.PROTOCOL_VERSION, eras.CLIENT_CAPABILITIES)
-    missing = [key for key in needed if key not in meta]
+    missing = [key for key in _NEEDED if key not in meta]
     if missing:
         raise Reported(jsonrpc.INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
-    http_headers.check_standard(headers, request.method, params)
-    check_revision(eras.requested_revision(meta) or "")
+    revision = eras.requested_revision(meta)
+    http_headers.check_standard(headers, request.method, revision, params)
+    check_revision(revision or "")
     if request.method == eras.INITIALIZE:
         text = "initialize belongs to revisions up to 2025-11-25, and is sent without this one"
         raise Reported(jsonrpc.METHOD_NOT_FOUND, text)
@@ -131,6 +135,7 @@ class Visitors:
     def __init__(self, *, hosts: Iterable[str], origins: Iterable[str], any_host: bool) -> None:
         self._any_host = any_host
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._names = self._hosts.union(_LOCAL_NAMES)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     def check(self, headers: Mapping[str, str]) -> None:
@@ -147,7 +152,7 @@ class Visitors:
             raise HttpRefused(403, "this origin may not come; `origins` names those that may")
 
     def _knows(self, host: str) -> bool:
-        return host in self._hosts or _name_of(host) in (*self._hosts, *_LOCAL_NAMES)
+        return host in self._hosts or _name_of(host) in self._names
 
     def _welcomes(self, origin: str, host: str) -> bool:
         if origin in self._origins:

@@ -35,7 +35,8 @@ class Outgoing(msgspec.Struct):
     def header_block(self, call: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
         """Return the headers of this request under that call token."""
         names = self.revision, self.method, self.name
-        short = sum(len(name or "") for name in names) <= subjects.MOST_BYTES
+        size = len(self.revision) + len(self.method) + len(self.name or "")
+        short = size <= subjects.MOST_BYTES
         start = _first_headers(*names) if short else _first_headers.__wrapped__(*names)
         if self.trace:
             extra = (*extra, (headers.TRACEPARENT, headers.safe(self.trace)))

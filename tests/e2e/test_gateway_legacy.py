@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from mcpnatsd.frontends.gateway.sessions import SHARING
 from tests import peers
 from tests.gateways import BOTH, Gateway, events, events_of, gateway, tool_call
 from tests.running import server, status, text_of
@@ -268,3 +269,45 @@ async def test_a_gateway_that_was_restarted_knows_no_session(tmp_path: Path) -> 
         session.headers = headers
 
         assert (await session.call("echo", text="")).status_code == 404
+
+
+async def test_sessions_that_cost_no_process_have_a_larger_bound(tmp_path: Path) -> None:
+    servers = {"new": server("asks_modern"), "old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers, limits={"sessions": 1}) as web:
+        first, *others = [await web.session("new") for _ in range(SHARING)]
+        assert (await others[0].call("echo", text="a")).status_code == 200
+        async with first.stream() as stream:
+            assert stream.status_code == 200
+            await web.session("new")
+
+            assert (await first.call("echo", text="a")).status_code == 200
+        # The one that nobody used for longest made room; its client starts anew.
+        answers = [(await one.call("echo", text="a")).status_code for one in others]
+        assert sorted(answers) == [200] * (SHARING - 2) + [404]
+        assert answers[1] == 404
+        # And those with a process of their own have theirs.
+        await web.session("old")
+        assert (await web.initialize("old")).status_code == 503
+
+
+async def test_a_modern_server_with_a_process_for_each_client_has_the_smaller_bound(
+    tmp_path: Path,
+) -> None:
+    servers = {"new": {"command": server("asks_modern"), "isolation": "session"}}
+    async with gateway(tmp_path, servers, limits={"sessions": 1}) as web:
+        session = await web.session("new")
+
+        assert (await web.initialize("new")).status_code == 503
+        assert (await session.call("echo", text="a")).status_code == 200
+
+
+async def test_a_session_whose_streams_have_ended_is_as_idle_as_any(tmp_path: Path) -> None:
+    servers = {"old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers, limits={"session_timeout": "500ms"}) as web:
+        session = await web.session("old")
+        streamed = await session.call("sleep", seconds=0.6)
+        assert streamed.headers["content-type"] == "text/event-stream"
+
+        async with asyncio.timeout(BOUND):
+            while await sessions_of(web, "old"):
+                await asyncio.sleep(0.05)

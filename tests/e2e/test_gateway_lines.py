@@ -3,7 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET
+from socket import socket as plain_socket
 from typing import Any
 
 import pytest
@@ -11,8 +14,12 @@ import pytest_asyncio
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
+from mcpnatsd.frontends.output import MOST_WAITING_BYTES
 from tests.gateways import Gateway, events, gateway, tool_call
+from tests.http_servers import is_open
+from tests.processes import resident_bytes
 from tests.running import META, server, status, text_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -142,6 +149,84 @@ async def test_a_gateway_that_stops_closes_its_sockets(tmp_path: Path) -> None:
             with pytest.raises(websockets.exceptions.ConnectionClosed):
                 await client.recv()
         assert not [line for line in web.daemon.log if "Traceback" in line or "ERROR" in line]
+
+
+def narrow(web: Gateway, name: str) -> connect:
+    """Return a client that takes little before it is asked to receive."""
+    sock = plain_socket()
+    sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 16)
+    sock.connect(("127.0.0.1", web.port))
+    return socket(web, name, sock=sock, max_queue=1, max_size=None)
+
+
+async def test_a_socket_that_does_not_read_has_its_server_wait(tmp_path: Path) -> None:
+    many = 256
+    async with (
+        gateway(tmp_path, {"old": server("floods", "legacy")}) as web,
+        narrow(web, "old") as client,
+        socket(web, "old") as other,
+    ):
+        for one in (client, other):
+            await asked(one, INITIALIZE)
+        before = resident_bytes(web.daemon.pid)
+        await client.send(json.dumps(tool_call("flood", token="t", messages=many, bytes=1 << 20)))
+        async with asyncio.timeout(BOUND):
+            while resident_bytes(web.daemon.pid) - before < MOST_WAITING_BYTES:
+                assert text_of(await asked(other, tool_call("echo", text="b"))) == "b"
+        for _ in range(20):
+            assert text_of(await asked(other, tool_call("echo", text="b"))) == "b"
+        assert resident_bytes(web.daemon.pid) - before < MOST_WAITING_BYTES + (160 << 20)
+
+        async with asyncio.timeout(BOUND):
+            for number in range(many):
+                assert json.loads(await client.recv())["params"]["progress"] == number + 1
+            assert "result" in json.loads(await client.recv())
+
+
+async def test_what_a_slow_socket_has_not_taken_yet_is_sent_before_it_is_closed(
+    tmp_path: Path,
+) -> None:
+    many, size = 6, 4_000_000
+    async with (
+        gateway(tmp_path, {"old": server("thin", "legacy")}) as web,
+        narrow(web, "old") as client,
+    ):
+        await asked(client, INITIALIZE)
+        for number in range(many):
+            await client.send(json.dumps(tool_call("big", bytes=size, id=number)))
+        async with asyncio.timeout(BOUND):
+            while (await server_of(web, "old"))["calls"] < many:
+                await asyncio.sleep(0.05)
+        web.daemon.process.terminate()
+        await until(lambda: not is_open(web.port))
+        async with asyncio.timeout(BOUND):
+            for number in range(many):
+                answer = json.loads(await client.recv())
+                assert (answer["id"], len(text_of(answer))) == (number, size)
+            with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+
+
+async def server_of(web: Gateway, name: str) -> dict[str, Any]:
+    servers = (await status(web.daemon.folder))["servers"]
+    return next(one for one in servers if one["name"] == name)
+
+
+async def test_sockets_that_cost_no_process_are_not_counted_with_those_that_do(
+    tmp_path: Path,
+) -> None:
+    servers = {"new": server("asks_modern"), "old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers, limits={"sessions": 1}) as web, AsyncExitStack() as stack:
+        for _ in range(3):
+            client = await stack.enter_async_context(socket(web, "new"))
+            assert "result" in await asked(client, INITIALIZE)
+        client = await stack.enter_async_context(socket(web, "old"))
+        assert "result" in await asked(client, INITIALIZE)
+        with pytest.raises(websockets.exceptions.WebSocketException):
+            async with socket(web, "old") as one:
+                await asked(one, INITIALIZE)
 
 
 async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:

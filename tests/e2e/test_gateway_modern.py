@@ -207,6 +207,53 @@ async def test_many_clients_with_one_id_get_their_own_answers(web: Gateway) -> N
     assert [text_of(one.json()) for one in answers] == texts
 
 
+async def test_two_hundred_connections_at_once_with_one_id_get_their_own_answers(
+    web: Gateway,
+) -> None:
+    async def ask(number: int) -> bytes:
+        arguments = {"text": f"<{number}>"}
+        body, headers = modern_message("tools/call", name="echo", arguments=arguments)
+        return await raw(web.port, raw_post("/mcp/thin", body, {**headers, "Connection": "close"}))
+
+    for number, answer in enumerate(await asyncio.gather(*map(ask, range(200)))):
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"<%d>"' % number in answer
+
+
+async def test_slow_and_quick_calls_on_one_connection_are_answered_in_their_order(
+    web: Gateway,
+) -> None:
+    posts = []
+    for number in range(6):
+        arguments: dict[str, Any] = {"text": f"<{number}>"}
+        name = "echo"
+        if number in (0, 3):
+            name, arguments = "sleep", {"seconds": 0.3}
+        body, headers = modern_message("tools/call", id=number, name=name, arguments=arguments)
+        if number == 5:
+            headers["Connection"] = "close"
+        posts.append(raw_post("/mcp/thin", body, headers))
+    said = await raw(web.port, b"".join(posts))
+
+    bodies = [
+        json.loads(part.partition(b"\r\n\r\n")[2]) for part in said.split(b"HTTP/1.1 200 OK")[1:]
+    ]
+    assert [one["id"] for one in bodies] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_pipelined_call_behind_one_that_is_cancelled_never_runs(web: Gateway) -> None:
+    slow, headers = modern_message("tools/call", name="sleep", arguments={"seconds": 600})
+    fatal, more = modern_message("tools/call", name="exit", arguments={"status": 3})
+    pid = text_of((await web.call("thin", "pid")).json())
+    _, writer = await asyncio.open_connection("127.0.0.1", web.port)
+    writer.write(raw_post("/mcp/thin", slow, headers) + raw_post("/mcp/thin", fatal, more))
+    await in_flight(web, "thin", 1)
+    writer.transport.abort()
+    await in_flight(web, "thin", 0)
+
+    assert text_of((await web.call("thin", "pid")).json()) == pid
+
+
 async def test_progress_comes_on_a_stream_before_the_answer(web: Gateway) -> None:
     response = await web.modern(
         "thin", "tools/call", name="progress", arguments={"steps": 3}, _meta={"progressToken": "p"}

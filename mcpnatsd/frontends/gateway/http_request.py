@@ -1,71 +1,99 @@
 """One HTTP request as the gateway sees it: headers by name, a body with a bound, answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 
 from msgspec import Raw
 
-from mcpnatsd.errors import HttpRefused, McpnatsdError, TooLarge
-from mcpnatsd.protocol import http_headers, http_rules, jsonrpc
-from mcpnatsd.protocol.event_stream import KEEP_ALIVE
+from mcpnatsd.errors import HttpRefused, McpnatsdError
+from mcpnatsd.frontends.gateway.http_body import HttpBody
+from mcpnatsd.frontends.gateway.http_parser import Head
+from mcpnatsd.protocol import http_answers, http_headers, http_rules, jsonrpc
+from mcpnatsd.protocol.http_answers import Header
 from mcpnatsd.protocol.http_rules import EVENTS, JSON
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Header = tuple[bytes, bytes]
+"""These three are a WebSocket, as ASGI has it."""
+
+Later = Coroutine[Any, Any, None] | None
+"""What is left to do of a request, if something must be waited for; None when it is seen to."""
 
 BODY_WITHIN: Final = 60.0
 """Seconds in which a client must have sent its whole message."""
 
-_BAD_REQUEST: Final = 400
-_UNAVAILABLE: Final = 503
-
 KEEP_ALIVE_AFTER: Final = 15.0
 """Seconds of silence in an event stream until a comment is sent."""
 
-_JSON_TYPE: Final = (b"content-type", JSON.encode())
-_STREAM_HEADERS: Final = (
+_BAD_REQUEST: Final = 400
+_NO_CONTENT: Final = 204
+_UNAVAILABLE: Final = 503
+_RETRY: Final = (b"retry-after", b"1")
+_CLOSE: Final = b"connection: close\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
+JSON_HEADERS: Final[tuple[Header, ...]] = ((b"content-type", JSON.encode()),)
+_STREAM_HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", EVENTS.encode()),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
 
 
-class Gone(Exception):
-    """The client is not there any more: nobody needs an answer."""
+class Client(Protocol):
+    """Where a request came from, and its answer goes. A connection is one."""
+
+    @property
+    def date(self) -> bytes:
+        """A line of each head."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    def write(self, data: bytes) -> None:
+        """Write an answer, or the end of one, at once."""
+
+    def put(self, data: bytes) -> None:
+        """Write a piece of one, with those that come at the same time."""
+
+    async def drain(self) -> None:
+        """Wait for a client that is slow."""
+
+    def cut(self) -> None: ...
+
+    def adjust_reading(self) -> None:
+        """Learn that a request wants its body, or no more of it."""
+
+    def answered(self, http: "HttpRequest", /) -> None:
+        """Learn that a request has its whole answer."""
 
 
-class HttpRequest:
-    """A request, and how it is answered."""
+class HttpHead:
+    """What stands before a request's body."""
 
-    __slots__ = ("_receive", "_send", "extra", "headers", "method", "path", "query", "streaming")
+    __slots__ = ("_pairs", "extra", "headers", "method", "path", "query")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.method: str = scope.get("method", "GET")
-        self.path: str = scope["path"]
-        self.query: bytes = scope.get("query_string", b"")
+    def __init__(self, method: str, path: str, query: bytes, pairs: list[Header]) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
         self.headers: dict[str, str] = {}
-        self.streaming = False
+        """By name in lower case; see `read_headers`."""
+
         self.extra: list[Header] = []
         """Headers of whatever answer it gets."""
 
-        self._receive = receive
-        self._send = send
+        self._pairs = pairs
 
-    def read_headers(self, scope: Scope) -> None:
+    def read_headers(self) -> None:
         """Take the headers.
 
         Raises:
             Mismatch: One that mirrors the body stands twice.
         """
-        pairs = scope["headers"]
-        self.headers = http_headers.folded(
-            # RFC 9110, 5.5: blanks around a value are no part of it.
-            (name.decode("latin-1"), value.decode("latin-1").strip(" \t"))
-            for name, value in pairs
-        )
+        self.headers = http_headers.folded(self._pairs)
 
     @property
     def declared_bytes(self) -> int:
@@ -73,65 +101,136 @@ class HttpRequest:
         declared = self.headers.get("content-length", "")
         return int(declared[:18]) if declared.isascii() and declared.isdigit() else 0
 
+
+class HttpRequest(HttpHead):
+    """A request, and how it is answered. It is over when it was answered, or its client is gone."""
+
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "arriving",
+        "began_at",
+        "due",
+        "expects",
+        "fault",
+        "held_bytes",
+        "id",
+        "keeps",
+        "on_drain",
+        "on_gone",
+        "on_silent",
+        "over",
+        "silent_after",
+        "started",
+        "streaming",
+        "written_at",
+    )
+
+    def __init__(self, client: Client, head: Head, now: float) -> None:
+        super().__init__(head.method, head.path, head.query, head.pairs)
+        self._client = client
+        self.arriving = HttpBody()
+        self.id: Raw | None = None
+        """Of the message in it, so that a refusal can name it."""
+
+        self.began_at = self.written_at = now
+        # To the older protocol the end of an answer is the connection's.
+        self._chunked = head.version == "1.1"
+        self.keeps = head.keeps and self._chunked
+        """Whether another request may follow on the connection."""
+
+        self.expects = head.expects == b"100-continue"
+        """Whether the client waits for our word before it sends the body."""
+
+        self.started = False
+        """Whether somebody sees to it. Until then it waits for those before it, or its body."""
+
+        self.due = False
+        """Whether it is handed on without its body."""
+
+        self.fault: McpnatsdError | None = None
+        """Why it goes no further than its connection."""
+
+        self.held_bytes = 0
+        """As the gateway counts them."""
+
+        self.streaming = self.over = False
+        self.on_gone: Callable[[], None] | None = None
+        """Called when the client left before it had its answer."""
+
+        self.on_silent: Callable[[], None] | None = None
+        """Called when nothing was written for some seconds."""
+
+        self.silent_after = KEEP_ALIVE_AFTER
+        self.on_drain: Callable[[], None] | None = None
+        """Called when the listener ends, to end what would never end by itself."""
+
     async def body(self, most: int) -> bytes:
-        """Return the whole body.
+        """Return the whole body, as soon as it is there.
 
         Raises:
             TooLarge: It is longer than `most`; the rest is not read.
+            HttpRefused: It does not arrive in time.
             Gone: The client left before its end.
         """
-        if self.declared_bytes > most:
-            raise self._too_large(most)
+        arriving = self.arriving
+        arriving.check_size(most, self.declared_bytes)
+        if not arriving.whole:
+            await self._rest_of_body(most)
+        return arriving.take()
+
+    def body_at_once(self, most: int) -> bytes:
+        """Return the body of a request that is whole.
+
+        Raises:
+            TooLarge: It is longer than `most`.
+        """
+        self.arriving.check_size(most, 0)
+        return self.arriving.take()
+
+    async def _rest_of_body(self, most: int) -> None:
+        self.arriving.wanted = True
+        self._client.adjust_reading()
+        if self.expects:
+            self._client.write(http_answers.CONTINUE)
         try:
             async with asyncio.timeout(BODY_WITHIN):
-                return await self._whole_body(most)
+                await self.arriving.wait_whole(most)
         except TimeoutError:
-            self.extra.append((b"connection", b"close"))
+            self.keeps = False
             text = f"the body did not arrive within {BODY_WITHIN:.0f} s"
             raise HttpRefused(408, text) from None
 
-    async def _whole_body(self, most: int) -> bytes:
-        gathered = bytearray()
-        while (message := await self._receive())["type"] == "http.request":
-            gathered += message.get("body", b"")
-            if len(gathered) > most:
-                raise self._too_large(most)
-            if not message.get("more_body"):
-                return bytes(gathered)
-        raise Gone
+    def leave(self) -> None:
+        """Learn that the client is gone."""
+        if self.over:
+            return
+        on_gone = self.on_gone
+        self._end()
+        if on_gone is not None:
+            on_gone()
 
-    def _too_large(self, most: int) -> TooLarge:
-        # The connection stays: closed now, it would be reset, and the answer lost with it.
-        return TooLarge(f"the body is over the limit of {most} bytes")
-
-    async def wait_gone(self) -> None:
-        """Return when the client left. Call it after `body`."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def tick(self, now: float) -> None:
+        if self.on_silent is not None and now - self.written_at >= self.silent_after:
+            self.written_at = now
+            self.on_silent()
 
     # Answers.
 
-    async def respond(
-        self, status: int, body: bytes = b"", *, headers: Iterable[Header] = (_JSON_TYPE,)
+    def respond(
+        self, status: int, body: bytes = b"", *, headers: Sequence[Header] = JSON_HEADERS
     ) -> None:
-        """Answer at once."""
-        length = (b"content-length", b"%d" % len(body))
-        if status == _UNAVAILABLE and not any(name == b"retry-after" for name, _ in self.extra):
-            self.extra.append((b"retry-after", b"1"))
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [length, *(headers if body else ()), *self.extra],
-            }
-        )
-        await self._send({"type": "http.response.body", "body": body})
+        """Answer at once, in one piece: two would be two packets, and two wake-ups."""
+        if self.over:
+            return
+        if status == _UNAVAILABLE and not any(name == _RETRY[0] for name, _ in self.extra):
+            self.extra.append(_RETRY)
+        length = b"" if status == _NO_CONTENT else b"content-length: %d\r\n" % len(body)
+        head = self._head(status, headers if body else (), length)
+        self._client.write(head if self.method == "HEAD" else head + body)
+        self._finished()
 
-    async def refuse(
-        self,
-        fault: McpnatsdError,
-        id: Raw | bytes | None = None,  # noqa: A002
-    ) -> None:
+    def refuse(self, fault: McpnatsdError) -> None:
         """Answer with the JSON-RPC error that tells an exception of ours, and its status."""
         if isinstance(fault, HttpRefused):
             status, more = fault.status, fault.headers
@@ -139,98 +238,52 @@ class HttpRequest:
             status, more = http_rules.status_of(fault.jsonrpc_code), {}
             status = _BAD_REQUEST if status == 200 else status  # noqa: PLR2004
         self.extra += [(name.encode(), value.encode()) for name, value in more.items()]
-        await self.respond(status, jsonrpc.error_of(id, fault))
+        self.respond(status, jsonrpc.error_of(self.id, fault))
 
-    async def start_stream(self) -> None:
+    def start_stream(self) -> None:
         """Begin an event stream."""
-        self.streaming = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [*_STREAM_HEADERS, *self.extra],
-            }
-        )
-
-    async def write(self, data: bytes) -> None:
-        """Write a piece of the stream; it waits for a client that is slow."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def finish(self, data: bytes = b"") -> None:
-        await self._send({"type": "http.response.body", "body": data})
-
-
-class Arrivals:
-    """What is on its way to one client's stream: wakes whoever writes it."""
-
-    __slots__ = ("_event", "closed", "gone", "items", "waiting_bytes")
-
-    def __init__(self) -> None:
-        self.items: list[bytes] = []
-        self.waiting_bytes = 0
-        self.closed = False
-        """Nothing more is to come."""
-
-        self.gone = False
-        """The client left."""
-
-        self._event = asyncio.Event()
-
-    @property
-    def over(self) -> bool:
-        return self.closed or self.gone
+        if not self.over:
+            self.streaming = True
+            self._client.put(self._head(200, _STREAM_HEADERS, _CHUNKED if self._chunked else b""))
 
     def put(self, data: bytes) -> None:
-        self.items.append(data)
-        self.waiting_bytes += len(data)
-        self._event.set()
+        """Write a piece of the stream; see `waiting_bytes`."""
+        if not self.over and data:
+            self.written_at = asyncio.get_running_loop().time()
+            self._client.put(http_answers.chunk(data) if self._chunked else data)
 
-    def close(self) -> None:
-        self.closed = True
-        self._event.set()
+    async def write(self, data: bytes) -> None:
+        """Write a piece of the stream; wait for a client that is slow."""
+        self.put(data)
+        await self._client.drain()
 
-    def leave(self) -> None:
-        self.gone = True
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until something arrives or it is over, but not for longer."""
-        if not self.items:
-            await self.wait_over(seconds)
-
-    async def wait_over(self, seconds: float) -> None:
-        """Wait for the next change, which may be that it is over."""
+    def finish(self, data: bytes = b"") -> None:
+        """End the stream, with a last piece."""
         if self.over:
             return
-        self._event.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return
+        self.put(data)
+        self._client.write(http_answers.LAST_CHUNK if self._chunked else b"")
+        self._finished()
 
-    async def follow(self, http: HttpRequest) -> None:
-        """Write what arrives to a stream that has begun, until it is over or the client left."""
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self.watch(http))
-            while not self.gone:
-                items, self.items = self.items, []
-                if items:
-                    await http.write(b"".join(items))
-                    self.waiting_bytes -= sum(map(len, items))
-                elif self.closed:
-                    await http.finish()
-                    break
-                else:
-                    await self._wait_alive(http)
-            watch.cancel()
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self._client.waiting_bytes
 
-    async def _wait_alive(self, http: HttpRequest) -> None:
-        await self.wait(KEEP_ALIVE_AFTER)
-        if not self.items and not self.over:
-            await http.write(KEEP_ALIVE)
+    def cut(self) -> None:
+        """End the connection: an answer that has begun cannot become another."""
+        self._client.cut()
 
-    async def watch(self, http: HttpRequest) -> None:
-        """Notice that the client leaves."""
-        await http.wait_gone()
-        self.leave()
+    def _head(self, status: int, headers: Sequence[Header], length: bytes) -> bytes:
+        more = self._client.date + length if self.keeps else self._client.date + length + _CLOSE
+        return http_answers.head(status, (*headers, *self.extra), more)
+
+    def _finished(self) -> None:
+        self._end()
+        self._client.answered(self)
+
+    def _end(self) -> None:
+        """Let go of whoever sees to it: what refers to itself stays in memory for long."""
+        self.over = True
+        self.on_gone = self.on_silent = self.on_drain = None
+        self.arriving.end()

@@ -9,17 +9,17 @@ import secrets
 from typing import Final
 from urllib.parse import parse_qs, quote
 
-from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.config.model import HttpLimits
 from mcpnatsd.errors import Busy, HttpRefused
 from mcpnatsd.frontends.edge import Edge
+from mcpnatsd.frontends.gateway.arrivals import Arrivals
 from mcpnatsd.frontends.gateway.http_request import (
     KEEP_ALIVE_AFTER,
-    Arrivals,
     HttpRequest,
     Receive,
     Send,
 )
+from mcpnatsd.frontends.gateway.principals import Principal
 from mcpnatsd.frontends.gateway.session import RoutedOutput
 from mcpnatsd.protocol import http_rules, jsonrpc
 from mcpnatsd.protocol.event_stream import event
@@ -34,13 +34,13 @@ _GOING_AWAY: Final = 1001
 class LineClient:
     """One such client."""
 
-    def __init__(self, bus: ClientBus, server: str, principal: str, *, framed: bool) -> None:
+    def __init__(self, server: str, principal: Principal, *, framed: bool) -> None:
         self.server = server
         self.principal = principal
         self.arrivals = Arrivals()
         self._framed = framed
         self._output = RoutedOutput(self._put, lambda: self.arrivals.waiting_bytes)
-        self.edge = Edge(bus, server, self._output)
+        self.edge = Edge(principal.bus, server, self._output)
 
     def close(self) -> None:
         self.arrivals.close()
@@ -54,8 +54,7 @@ class LineClient:
 class LineClients:
     """All of one listener."""
 
-    def __init__(self, bus: ClientBus, limits: HttpLimits) -> None:
-        self._bus = bus
+    def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self._clients: dict[str, LineClient] = {}
 
@@ -66,16 +65,23 @@ class LineClients:
         for client in list(self._clients.values()):
             client.edge.tick(now)
 
+    def drain(self) -> None:
+        """End the connections on which no answer is awaited."""
+        for client in self._clients.values():
+            if not client.edge.busy:
+                client.arrivals.close()
+
     def close(self) -> None:
         for id in list(self._clients):  # noqa: A001
             self._end(id)
 
-    def _open(self, server: str, principal: str, *, framed: bool) -> tuple[str, LineClient]:
-        if len(self._clients) >= self._limits.sessions:
+    def _open(self, server: str, principal: Principal, *, framed: bool) -> tuple[str, LineClient]:
+        # Of the others only memory is spent, and each has one of the `requests` that may be open.
+        if sum(not one.edge.shares for one in self._clients.values()) >= self._limits.sessions:
             text = f"{self._limits.sessions} clients are connected; `limits: sessions` is the bound"
             raise HttpRefused(503, text, {"retry-after": "30"})
         id = secrets.token_hex(16)  # noqa: A001
-        client = self._clients[id] = LineClient(self._bus, server, principal, framed=framed)
+        client = self._clients[id] = LineClient(server, principal, framed=framed)
         return id, client
 
     def _end(self, id: str) -> None:  # noqa: A002
@@ -85,7 +91,7 @@ class LineClients:
 
     # HTTP+SSE (2024-11-05).
 
-    async def listen(self, http: HttpRequest, server: str, principal: str) -> None:
+    async def listen(self, http: HttpRequest, server: str, principal: Principal) -> None:
         """Answer the GET that opens a session: first where to POST, then what the server says.
 
         Raises:
@@ -96,12 +102,12 @@ class LineClients:
         place = f"/sse/{quote(server)}?session_id={id}"
         client.arrivals.put(event(place.encode(), "endpoint"))
         try:
-            await http.start_stream()
+            http.start_stream()
             await client.arrivals.follow(http)
         finally:
             self._end(id)
 
-    async def receive(self, http: HttpRequest, server: str, principal: str) -> None:
+    async def receive(self, http: HttpRequest, server: str, principal: Principal) -> None:
         """Answer a POST: its answer comes on the stream.
 
         Raises:
@@ -115,13 +121,17 @@ class LineClients:
         if client.edge.full:
             raise Busy("too much of this session waits for NATS")
         line = await http.body(self._limits.body_bytes)
+        if client.arrivals.over:
+            raise HttpRefused(404, "this session ended while the message was on its way")
         jsonrpc.split(line)  # what is no JSON is told here: nobody would match it on the stream
         client.edge.receive_line(jsonrpc.single_line(line))
-        await http.respond(202)
+        http.respond(202)
 
     # WebSocket.
 
-    async def converse(self, socket: tuple[Receive, Send], server: str, principal: str) -> None:
+    async def converse(
+        self, socket: tuple[Receive, Send], server: str, principal: Principal
+    ) -> None:
         """Serve a WebSocket that was not accepted yet: each text message is one of MCP's.
 
         Raises:
@@ -154,10 +164,10 @@ class LineClients:
                 await asyncio.sleep(0.05)
 
     async def _write(self, send: Send, client: LineClient) -> None:
-        """Send what arrives, until either side has enough."""
+        """Send what arrives, until it is over and all is sent, or the client left."""
         arrivals = client.arrivals
         try:
-            while not arrivals.over:
+            while arrivals.items or not arrivals.over:
                 await arrivals.wait(KEEP_ALIVE_AFTER)
                 items, arrivals.items = arrivals.items, []
                 for line in items:

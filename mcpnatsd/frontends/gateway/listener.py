@@ -1,20 +1,24 @@
-"""The HTTP listener of one endpoint: its socket, the HTTP server behind it, its clocks."""
+"""The HTTP listener of one endpoint: its socket, its connections, its clocks."""
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+import time
+from email.utils import formatdate
+from pathlib import Path
 from typing import Final
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from mcpnatsd.bus.client_bus import ClientBus
-from mcpnatsd.config.model import HttpEndpoint
+from mcpnatsd.config.model import HttpEndpoint, HttpTls
 from mcpnatsd.errors import ConfigError
 from mcpnatsd.frontends.gateway.gate import Gate
 from mcpnatsd.frontends.gateway.gateway import Gateway
+from mcpnatsd.frontends.gateway.http_connection import House, HttpConnection
+from mcpnatsd.frontends.gateway.keys import key_of
 from mcpnatsd.frontends.gateway.signed_tokens import SignedTokens
 
 log = logging.getLogger(__name__)
@@ -22,15 +26,16 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 
-KEEP_ALIVE_FOR: Final = 75
-"""Seconds for which a connection between two requests is kept."""
-
 NOT_READ_FOR_MS: Final = 120_000
 """Milliseconds until a client that takes nothing of what it was sent is cut off."""
 
 TICK: Final = 0.25
+TICKS: Final = 2
+"""Of connections, to one of sessions, which may be thousands."""
+
+DRAIN_TICK: Final = 0.02
 END_WITHIN: Final = 1.0
-"""Seconds for requests to notice that their clients are cut off."""
+"""Seconds for WebSockets to notice that their clients are cut off."""
 
 MORE_CONNECTIONS: Final = 1024
 """Beyond the requests that may be open: connections between two requests."""
@@ -39,10 +44,13 @@ MORE_CONNECTIONS: Final = 1024
 class HttpFrontend:
     """The listener of one endpoint."""
 
-    def __init__(self, endpoint: HttpEndpoint, bus: ClientBus) -> None:
+    def __init__(self, endpoint: HttpEndpoint, bus: ClientBus, folder: Path | None = None) -> None:
+        """`folder` is where a key is kept between runs; without one it is new each time."""
         self.endpoint = endpoint
         self._bus = bus
+        self._folder = folder
         self._gateway: Gateway | None = None
+        self._serving: _Serving | None = None
         self._address = endpoint.address
 
     @property
@@ -60,6 +68,22 @@ class HttpFrontend:
         gateway = self._gateway
         return 0 if gateway is None else gateway.clients
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered, and streams."""
+        gateway = self._gateway
+        return 0 if gateway is None else gateway.open
+
+    async def drain(self) -> None:
+        """Take no more connections, finish what is open, end the streams that would never end."""
+        serving = self._serving
+        if serving is None:
+            return
+        serving.drain()
+        while serving.open:
+            await asyncio.sleep(DRAIN_TICK)
+            serving.drain()
+
     async def run(self) -> None:
         """Listen until cancelled.
 
@@ -68,73 +92,117 @@ class HttpFrontend:
         """
         jwt = self.endpoint.jwt
         gate = Gate(self.endpoint, None if jwt is None else SignedTokens(jwt))
-        self._gateway = Gateway(self.endpoint, self._bus, gate)
+        key = key_of(self.endpoint, self._folder)
+        async with asyncio.TaskGroup() as group:
+            gateway = Gateway(self.endpoint, self._bus, gate, key, group.create_task)
+            serving = await self._listen(gateway)
+            self._gateway, self._serving = gateway, serving
+            log.info("endpoint open", extra={"http": self.place})
+            try:
+                await serving.tick_for_ever()
+            finally:
+                self._serving = None
+                await serving.close()
+
+    async def _listen(self, gateway: Gateway) -> "_Serving":
+        limits, files = self.endpoint.limits, self.endpoint.tls
+        sockets = _Sockets(gateway, limits.body_bytes)
+        house = House(gateway, limits.requests + MORE_CONNECTIONS, sockets.take)
+        tls = None if files is None else _context(self.endpoint.address, files)
         listening = _bound(self.endpoint.address)
         port = listening.getsockname()[1]  # the file may say 0: any free one
         self._address = f"{self.endpoint.address.rpartition(':')[0]}:{port}"
-        server = _Server(self._config(self._gateway))
-        try:
-            async with asyncio.TaskGroup() as group:
-                serving = group.create_task(server.serve(sockets=[listening]))
-                log.info("endpoint open", extra={"http": self.place})
-                await self._tick_for_ever(self._gateway, serving)
-        finally:
-            self._gateway.close()
-            await server.close()
-            listening.close()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: HttpConnection(house), sock=listening, backlog=BACKLOG, ssl=tls
+        )
+        return _Serving(gateway, house, sockets, server)
 
-    def _config(self, gateway: Gateway) -> uvicorn.Config:
-        tls = self.endpoint.tls
-        config = uvicorn.Config(
+
+class _Serving:
+    """All that listens, while it does."""
+
+    def __init__(
+        self, gateway: Gateway, house: House, sockets: "_Sockets", server: asyncio.Server
+    ) -> None:
+        self._gateway = gateway
+        self._house = house
+        self._sockets = sockets
+        self._server = server
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody waits for an answer, or is still to hear that there are no more."""
+        return bool(self._gateway.open or self._house.connections)
+
+    async def tick_for_ever(self) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            self._gateway.tick(now())
+            for _ in range(TICKS):
+                self._house.date = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
+                self._house.tick(now())
+                await asyncio.sleep(TICK)
+
+    def drain(self) -> None:
+        """Have an end come; call it until nothing is open."""
+        self._server.close()
+        self._house.drain()
+        self._gateway.drain()
+
+    async def close(self) -> None:
+        """End what is open."""
+        self._server.close()
+        self._gateway.close()
+        self._house.cut()
+        await self._sockets.close()
+
+
+class _Sockets:
+    """WebSockets, which are uvicorn's: connections that were handed over to it."""
+
+    def __init__(self, gateway: Gateway, most_bytes: int) -> None:
+        self._config = uvicorn.Config(
             gateway,
-            http="httptools",
             ws="websockets-sansio",
+            ws_per_message_deflate=False,  # it costs each client 300 KiB here
             lifespan="off",
             log_config=None,
             log_level="error",
-            access_log=False,
-            server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_FOR,
-            backlog=BACKLOG,
-            limit_concurrency=self.endpoint.limits.requests + MORE_CONNECTIONS,
-            ws_max_size=self.endpoint.limits.body_bytes,
-            ssl_certfile=tls.cert if tls else None,
-            ssl_keyfile=tls.key if tls else None,
+            ws_max_size=most_bytes,
         )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"TLS of endpoint {self.endpoint.address}: {error}") from None
-        return config
+        self._config.load()
+        self._state = ServerState()
 
-    async def _tick_for_ever(self, gateway: Gateway, serving: "asyncio.Task[None]") -> None:
-        loop = asyncio.get_running_loop()
-        while not serving.done():
-            await asyncio.sleep(TICK)
-            gateway.tick(loop.time())
-
-
-class _Server(uvicorn.Server):
-    """The signals are the daemon's, and nobody is waited for."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    def take(self, transport: asyncio.Transport, head: bytes) -> None:
+        """Take over a connection on whose other end is a client that sent this."""
+        speaks = self._config.ws_protocol_class
+        assert speaks is not None  # noqa: S101  (the configuration says which)
+        protocol = speaks(  # type: ignore[call-arg]  # as uvicorn makes them
+            config=self._config, server_state=self._state, app_state={}
+        )
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(head)
 
     async def close(self) -> None:
-        """Stop listening, and end what is open."""
-        for one in getattr(self, "servers", ()):
-            one.close()
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
-        tasks = list(self.server_state.tasks)
+        """End what is open."""
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        tasks = list(self._state.tasks)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=END_WITHIN)
             for task in late:
                 task.cancel()
+
+
+def _context(address: str, tls: HttpTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"TLS of endpoint {address}: {error}") from None
+    return context
 
 
 def _bound_silence(listening: socket.socket) -> None:

@@ -5,11 +5,10 @@ token; for the rest the newest request in flight is the best guess.
 """
 
 import secrets
-from collections import deque
 from typing import Final
 
 from mcpnatsd.errors import ProtocolError
-from mcpnatsd.frontends.gateway.http_request import Arrivals
+from mcpnatsd.frontends.gateway.reader import Reader
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.event_stream import EventId, EventStore, event
 from mcpnatsd.protocol.jsonrpc import Key, Notification, Request, Response
@@ -32,59 +31,63 @@ _UNRELATED: Final = frozenset({
 class Stream:
     """Messages towards a client, numbered, and whoever reads them now."""
 
-    __slots__ = ("_given", "_store", "arrivals", "ended", "final", "id", "last", "started")
+    __slots__ = ("_store", "ended", "given", "id", "last", "reader", "started")
 
-    def __init__(self, store: EventStore) -> None:
-        self.id = secrets.token_hex(8)
+    def __init__(self, store: EventStore, id: str) -> None:  # noqa: A002
+        self.id = id
         self.last = 0
         self.started = False
         """Whether it is an event stream. Until then its final response may become plain JSON."""
 
-        self.final: bytes | None = None
         self.ended = False
-        self.arrivals: Arrivals | None = None
+        self.reader: Reader | None = None
         self._store = store
-        self._given = 0
+        self.given = 0
+        """The last event that a reader was given."""
 
     @property
     def read(self) -> bool:
         """Whether somebody reads it."""
-        return self.arrivals is not None and not self.arrivals.gone
+        return self.reader is not None and not self.reader.gone
 
     def put(self, line: bytes) -> None:
         self.last += 1
         id = EventId(self.id, self.last)  # noqa: A001
         self._store.keep(id, line)
-        if self.arrivals is not None and not self.arrivals.gone:
-            self._given = self.last
-            self.arrivals.put(event(line, id=id))
+        if self.reader is not None and not self.reader.gone:
+            self.given = self.last
+            self.reader.put(event(line, id=id))
 
     def finish(self, line: bytes) -> None:
         """Take the final response."""
         self.ended = True
-        if not self.started and self.last == 0:
-            self.final = line
-        else:
+        whole = not self.started and self.last == 0
+        if not whole:
             self.put(line)
-        if self.arrivals is not None:
-            self.arrivals.close()
+        if self.reader is not None:
+            self.reader.close(line if whole else None)
 
-    def attach(self, arrivals: Arrivals, after: int | None = None) -> None:
+    def attach(self, reader: Reader, after: int | None = None) -> None:
         """Have somebody read it, from behind that event on, or what nobody was given yet."""
-        if self.arrivals is not None:
-            self.arrivals.close()  # the newest reader has it: the other may be long dead
-        self.arrivals = arrivals
-        start = self._given if after is None else after
+        if self.reader is not None:
+            self.reader.close()  # the newest reader has it: the other may be long dead
+        self.reader = reader
+        start = self.given if after is None else after
         for id, line in self._store.between(self.id, start, self.last):  # noqa: A001
-            arrivals.put(event(line, id=id))
-        self._given = self.last
+            reader.put(event(line, id=id))
+        self.given = self.last
         if self.ended:
-            arrivals.close()
+            reader.close()
+
+    def detach(self, reader: Reader) -> None:
+        """Learn that somebody does not read it any more."""
+        if self.reader is reader:
+            self.reader = None
 
     def forget(self) -> None:
         self._store.forget(self.id, self.last)
-        if self.arrivals is not None:
-            self.arrivals.close()
+        if self.reader is not None:
+            self.reader.close()
 
 
 class Streams:
@@ -96,16 +99,19 @@ class Streams:
         self._in_flight: dict[Key, Stream] = {}
         self._by_token: dict[Key, Stream] = {}
         self._tokens: dict[Key, Key] = {}
-        self._ended: deque[Stream] = deque()
-        self.unrelated = Stream(store)
+        self._ended: list[Stream] = []  # a deque takes 600 bytes, and most sessions need none
+        self._secret = secrets.token_hex(8)
+        self._opened = 0
+        self.unrelated = self._new()
         """The stream that a GET opens."""
 
         self._by_id[self.unrelated.id] = self.unrelated
 
     @property
     def waiting_bytes(self) -> int:
-        streams = {*self._in_flight.values(), *self._by_id.values()}
-        return sum(one.arrivals.waiting_bytes for one in streams if one.arrivals is not None)
+        apart = [one for one in self._in_flight.values() if not one.started]
+        readers = [one.reader for one in (*self._by_id.values(), *apart)]
+        return sum([one.waiting_bytes for one in readers if one is not None])
 
     @property
     def read(self) -> bool:
@@ -122,7 +128,7 @@ class Streams:
 
     def open(self, key: Key, token: Key | None) -> Stream:
         """Open the stream of one request."""
-        stream = self._in_flight[key] = Stream(self._store)
+        stream = self._in_flight[key] = self._new()
         if token is not None:
             self._by_token[token] = stream
             self._tokens[key] = token
@@ -148,7 +154,7 @@ class Streams:
         if stream.started:
             self._ended.append(stream)
             if len(self._ended) > MOST_ENDED:
-                self._drop(self._ended.popleft())
+                self._drop(self._ended.pop(0))
 
     def route(self, line: bytes) -> None:
         """Put a message of the server on the stream it belongs to."""
@@ -169,6 +175,10 @@ class Streams:
     def close(self) -> None:
         for stream in {*self._by_id.values(), *self._in_flight.values()}:
             stream.forget()
+
+    def _new(self) -> Stream:
+        self._opened += 1
+        return Stream(self._store, f"{self._secret}-{self._opened:x}")
 
     def _place_of(self, note: Notification) -> Stream:
         if note.method == eras.PROGRESS:

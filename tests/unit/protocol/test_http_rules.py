@@ -19,7 +19,8 @@ def check(method: str, meta: Any, headers: dict[str, str]) -> None:
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": meta}})
     request = jsonrpc.decode(line.encode())
     assert isinstance(request, Request)
-    http_rules.check_modern(headers, request, jsonrpc.params_of(request.members))
+    params = jsonrpc.params_of(request.members)
+    http_rules.check_modern(headers, request, params, jsonrpc.object_of(params, "_meta"))
 
 
 def headers(method: str = "tools/list", revision: str = "2026-07-28") -> dict[str, str]:
