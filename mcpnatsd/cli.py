@@ -41,12 +41,19 @@ Starts the servers that the file lists when they are wanted, offers each on NATS
 endpoints of the file. Without NATS it starts, says so, and keeps trying. SIGTERM finishes what is
 open, for up to 30 seconds; a second one does not wait.""",
     "check": """\
-Says everything that is wrong with the file, with line and column, and reads what it refers to.
+Says everything that is wrong with the file and its drop-ins, with line and column, and reads what
+they refer to. Of ${credential:NAME}, root has it read /etc/mcpnatsd/credentials/NAME, and
+CREDENTIALS_DIRECTORY names another folder; without either, it says what was not looked into.
 Exit code 0: it is right. 78: it is not.""",
     "schema": "For an editor that checks YAML against a JSON Schema.",
     "status": """\
 Processes, memory, queues, and the state of NATS, of a daemon of this user on this machine. Works
 while NATS is away.""",
+    "reload": """\
+Reads the configuration file and its drop-ins again, and says what changed: + is new, - is gone, ~
+is configured otherwise. What did not change is not touched. Exit code 0: it is done. 1: it was
+refused, and what ran before runs on. A daemon does this by itself when a file changes, and upon
+SIGHUP.""",
     "list": "Asks the bus which servers are on it, from which hosts, in which state.",
     "info": """\
 Asks a server what it is and what it offers: tools with their arguments, resources, prompts. A
@@ -96,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if argv is None else list(argv))
     except McpnatsdError as error:
-        for line in str(error).splitlines() or [type(error).__name__]:
-            sys.stderr.write(f"mcpnatsd: {_printable(line)}\n")
+        _complain(str(error) or type(error).__name__)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -106,8 +112,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        sys.stderr.write(f"mcpnatsd: {_printable(str(error))}\n")
+        _complain(str(error))
         return IO_ERROR
+
+
+def _complain(text: str) -> None:
+    """Say on stderr why it did not work; where that is the journal, as an error."""
+    from mcpnatsd.log import is_journal
+
+    mark = "<3>" if is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")) else ""
+    for line in text.splitlines():
+        sys.stderr.write(f"{mark}mcpnatsd: {_printable(line)}\n")
 
 
 def _run(argv: list[str]) -> int:
@@ -157,7 +172,7 @@ def _printable(line: str) -> str:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="mcpnatsd",
-        description="Puts any stdio MCP server on NATS, and takes any MCP server off it.",
+        description="Puts any MCP server on NATS, and takes any MCP server off it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -189,8 +204,10 @@ def _add_local_verbs(verbs: "argparse._SubParsersAction[_Parser]") -> None:
         )
     _add(verbs, "schema", "print the JSON Schema of the configuration file")
     status = _add(verbs, "status", "show what the daemon of this machine does")
-    status.add_argument("--name", metavar="NAME", help="of the daemon, where several run")
-    _add_json(status)
+    reload = _add(verbs, "reload", "have the daemon take over what its files say now")
+    for verb in (status, reload):
+        verb.add_argument("--name", metavar="NAME", help="of the daemon, where several run")
+        _add_json(verb)
 
 
 def _add_bus_verbs(verbs: "argparse._SubParsersAction[_Parser]") -> None:
@@ -211,6 +228,7 @@ def _add_call(call: _Parser) -> None:
         "arguments",
         metavar="ARGS",
         nargs="*",
+        default=[],  # without one, argparse calls it required
         help="one JSON object, or key=value pairs; key:=json for a value in JSON",
     )
     call.add_argument(
@@ -285,6 +303,13 @@ def _status(args: Arguments) -> int:
     return run(status(os.environ, args.name, as_json=args.json))
 
 
+def _reload(args: Arguments) -> int:
+    from mcpnatsd.verbs.reload import reload
+    from mcpnatsd.verbs.session import run
+
+    return run(reload(os.environ, args.name, as_json=args.json))
+
+
 def _list(args: Arguments) -> int:
     from mcpnatsd.verbs.list_servers import list_servers
     from mcpnatsd.verbs.session import run
@@ -324,6 +349,7 @@ _VERBS: Final[Mapping[str, Callable[[Arguments], int]]] = {
     "connect": _connect,
     "check": _check,
     "status": _status,
+    "reload": _reload,
     "list": _list,
     "info": _info,
     "call": _call,

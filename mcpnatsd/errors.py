@@ -5,6 +5,7 @@ McpnatsdError
 ├── Reported                  an error that came over the wire, passed on as it is
 ├── NoDaemon                  none runs on this machine, or it does not answer
 ├── ConfigError               the file is wrong; nothing was changed
+│   └── RestartRequired       the file is right, but what it changes cannot change live
 ├── ProtocolError
 │   ├── LocalProtocolError    we misused the core: a bug of ours
 │   └── RemoteProtocolError   the peer broke JSON-RPC or MCP
@@ -77,6 +78,10 @@ class NoDaemon(McpnatsdError):
 
 class ConfigError(McpnatsdError):
     exit_code = 78  # EX_CONFIG
+
+
+class RestartRequired(ConfigError):
+    pass
 
 
 class ProtocolError(McpnatsdError):

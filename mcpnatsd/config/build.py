@@ -4,8 +4,10 @@ What a schema cannot say is checked here first, by `late_faults`.
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any, Final
 
+from mcpnatsd.config.files import wrong_with_credentials, wrong_with_nkey
 from mcpnatsd.config.model import (
     Config,
     EmbeddedConfig,
@@ -15,7 +17,10 @@ from mcpnatsd.config.model import (
     HttpTls,
     Isolation,
     JwtConfig,
+    Level,
     Limits,
+    LogConfig,
+    MetricsConfig,
     NatsConfig,
     ServerConfig,
     Start,
@@ -29,6 +34,7 @@ from mcpnatsd.config.schema import KeyPath
 MOST_SOCKET_BYTES: Final = 107
 """Linux keeps a unix socket's path in 108 bytes, with a NUL at the end."""
 
+_SECRETS: Final = {"nkey": wrong_with_nkey, "credentials": wrong_with_credentials}
 _COMMAND_KEYS: Final = ("env", "cwd")
 _URL_KEYS: Final = ("headers", "transport")
 _UNIX_KEYS: Final = frozenset({"server", "mode"})
@@ -45,6 +51,18 @@ def late_faults(tree: object) -> Iterator[tuple[KeyPath, str]]:
             yield from _server_faults(("servers", name), server)
     if isinstance(endpoints, list):
         yield from _endpoint_faults(endpoints)
+    yield from _nats_faults(_section(tree, "nats"))
+    yield from _network_faults(_section(_section(tree, "metrics"), "drain_from"))
+
+
+def _nats_faults(nats: object) -> Iterator[tuple[KeyPath, str]]:
+    """Find two NATS, and a secret that would be taken for a path, and be shown as one."""
+    if isinstance(nats, dict) and "url" in nats and "embedded" in nats:
+        yield ("nats", "embedded"), "does not go with `url`: NATS is there, or it runs here"
+    for key, wrong_with in _SECRETS.items():
+        value = _section(nats, key)
+        if isinstance(value, str) and (wrong := wrong_with(value)) is not None:
+            yield ("nats", key), wrong
 
 
 def _server_faults(key: KeyPath, server: object) -> Iterator[tuple[KeyPath, str]]:
@@ -102,16 +120,30 @@ def _path_faults(
         yield key, f"expected at most {MOST_SOCKET_BYTES} bytes: a unix socket's path is no longer"
 
 
+def _network_faults(networks: object) -> Iterator[tuple[KeyPath, str]]:
+    for index, network in enumerate(networks if isinstance(networks, list) else ()):
+        try:
+            ip_network(str(network), strict=False)
+        except ValueError:
+            yield ("metrics", "drain_from", index), "is no network; for example 10.0.0.0/8"
+
+
 def build(tree: Mapping[str, Any]) -> Config:
     """Make the configuration of a tree that keeps the schema and has no late faults."""
     named = {"name": tree["name"]} if "name" in tree else {}
     servers = tree.get("servers") or {}
     return Config(
         **named,
+        log=_log(tree.get("log") or {}),
         nats=_nats(tree.get("nats") or {}),
         servers={name: _server(name, server) for name, server in servers.items()},
         endpoints=tuple(_endpoint(endpoint) for endpoint in tree.get("endpoints") or ()),
+        metrics=_metrics(tree["metrics"]) if tree.get("metrics") else None,
     )
+
+
+def _log(tree: Mapping[str, Any]) -> LogConfig:
+    return LogConfig(level=Level(tree["level"]) if "level" in tree else None)
 
 
 def _nats(tree: Mapping[str, Any]) -> NatsConfig:
@@ -119,7 +151,7 @@ def _nats(tree: Mapping[str, Any]) -> NatsConfig:
     embedded = fields.pop("embedded", None)
     if (url := fields.pop("url", None)) is not None:
         fields["urls"] = (url,) if isinstance(url, str) else tuple(url)
-    elif embedded is not None:
+    if embedded is not None:
         fields["embedded"] = EmbeddedConfig(**embedded)
     if (tls := fields.pop("tls", None)) is not None:
         fields["tls"] = TlsConfig(**tls)
@@ -155,6 +187,11 @@ def _numbers(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tools(tree: Mapping[str, Any]) -> ToolFilter:
     return ToolFilter(**{key: tuple(patterns) for key, patterns in tree.items()})
+
+
+def _metrics(tree: Mapping[str, Any]) -> MetricsConfig:
+    networks = {"drain_from": tuple(tree["drain_from"])} if "drain_from" in tree else {}
+    return MetricsConfig(listen=tree["listen"], **networks)
 
 
 def _endpoint(tree: Mapping[str, Any]) -> UnixEndpoint | HttpEndpoint:

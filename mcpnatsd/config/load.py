@@ -1,12 +1,13 @@
-"""Reads a configuration file, and says everything that is wrong with it at once.
+"""Reads a configuration, and says everything that is wrong with it at once.
 
 The only module that knows YAML and JSON Schema. Order: parse, replace references and read sizes,
-validate, build. What a fault says is `faults.py`'s business.
+validate, put drop-ins together, build. What a fault says is `faults.py`'s business.
 """
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from mcpnatsd.config.build import build, late_faults
+from mcpnatsd.config.dropins import Piece, drop_ins, merged
 from mcpnatsd.config.faults import Fault, Place, Violation, Written, faults_of, quoted
 from mcpnatsd.config.model import Config
 from mcpnatsd.config.references import Lookup, Sources, expand
@@ -29,16 +31,32 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PARSERS: Final = {"bytes": parse_bytes, "seconds": parse_seconds}
 _NULL: Final = "tag:yaml.org,2002:null"
 _MERGE: Final = "tag:yaml.org,2002:merge"
-_TAGS: Final = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_MAP: Final = "tag:yaml.org,2002:map"
+_TAGS: Final = {_MAP, "tag:yaml.org,2002:seq"}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _START: Final = "for example: servers: { files: { command: [npx, -y, some-server] } }"
 
 
-class ConfigFaults(ConfigError):
-    """Everything that is wrong with a file, in the order of its lines: one sentence per line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration, and where it came from."""
 
-    def __init__(self, file: str, faults: list[Fault]) -> None:
-        self.sentences = tuple(fault.sentence(file) for fault in faults)
+    config: Config
+    files: tuple[Path, ...]
+    """The file, and its drop-ins."""
+
+    referenced: frozenset[Path]
+    """What its references were replaced by."""
+
+
+class ConfigFaults(ConfigError):
+    """Everything that is wrong, by file and line: one sentence per line."""
+
+    def __init__(self, sentences: Iterable[str], referenced: Iterable[Path] = ()) -> None:
+        self.sentences = tuple(sentences)
+        self.referenced = frozenset(referenced)
+        """What its references looked for."""
+
         super().__init__("\n".join(self.sentences))
 
 
@@ -51,19 +69,48 @@ class _Unreadable(Exception):
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read a configuration file; references are looked up in `environ` and in files.
+    """Read a configuration file and its drop-ins.
 
     Raises:
-        ConfigFaults: The file is wrong, or a reference in it cannot be replaced.
+        ConfigFaults: A file is wrong, or a reference in it cannot be replaced.
     """
+    return load_all(path, environ).config
+
+
+def load_all(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a configuration; references are looked up in `environ` and in files.
+
+    Raises:
+        ConfigFaults: A file is wrong, or a reference in it cannot be replaced.
+    """
+    sources = Sources(environ)
     try:
-        node = _compose(_read(path))
+        others = drop_ins(path)
+    except ConfigError as fault:
+        raise ConfigFaults([str(fault)]) from None
+    sentences: list[str] = []
+    pieces = []
+    for file in (path, *others):
+        try:
+            pieces.append(_piece(file, sources, may_be_empty=bool(others)))
+        except ConfigFaults as faults:
+            sentences += faults.sentences
+    tree, twice = merged(pieces)
+    if sentences or twice:
+        raise ConfigFaults([*sentences, *twice], sources.files)
+    return Loaded(config=build(tree), files=(path, *others), referenced=frozenset(sources.files))
+
+
+def _piece(path: Path, sources: Sources, *, may_be_empty: bool) -> Piece:
+    try:
+        node = _compose(_read(path), may_be_empty=may_be_empty)
     except _Unreadable as unreadable:
-        raise ConfigFaults(str(path), [unreadable.fault]) from None
-    tree = _Tree(node, Sources(environ))
+        raise ConfigFaults([unreadable.fault.sentence(str(path))]) from None
+    tree = _Tree(node, sources)
     if faults := [*tree.faults, *_invalid(tree)]:
-        raise ConfigFaults(str(path), sorted(dict.fromkeys(faults), key=_position))
-    return build(tree.root)
+        ordered = sorted(dict.fromkeys(faults), key=_position)
+        raise ConfigFaults(fault.sentence(str(path)) for fault in ordered)
+    return Piece(str(path), tree.root, tree.written)
 
 
 def _position(fault: Fault) -> Place:
@@ -91,7 +138,7 @@ def _after(text: str) -> Place:
     return Place(line, len(text) - (text.rfind("\n") + 1) + 1)
 
 
-def _compose(text: str) -> yaml.Node:
+def _compose(text: str, *, may_be_empty: bool) -> yaml.Node:
     if odd := _UNPRINTABLE.search(text):
         code = f"U+{ord(odd[0]):04X}"
         raise _Unreadable(f"{code} cannot stand in YAML; remove it", _after(text[: odd.start()]))
@@ -101,6 +148,8 @@ def _compose(text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         raise _unparsed(text, error) from None
     if node is None or node.tag == _NULL:
+        if may_be_empty:
+            return yaml.MappingNode(_MAP, [], yaml.Mark("", 0, 0, 0, None, 0))
         raise _Unreadable(f"is empty; {_START}")
     if not isinstance(node, yaml.MappingNode):
         raise _Unreadable(f"expected keys at the top, such as servers; {_START}", _place(node))

@@ -48,6 +48,15 @@ class Transport(StrEnum):
     """HTTP+SSE of revision 2024-11-05."""
 
 
+class Level(StrEnum):
+    """From which severity on the log holds a line."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Start(StrEnum):
     """When a server's process is started."""
 
@@ -241,15 +250,34 @@ class HttpEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What the daemon writes about itself."""
+
+    level: Level | None = None
+    """Absent: LOG_LEVEL of the environment says it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """A listener for probes and for Prometheus."""
+
+    listen: str
+    drain_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks whose hosts may have us drain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that one daemon is told."""
 
     name: str = "mcpnatsd"
     """Tells this daemon from others on the same host."""
 
+    log: LogConfig = LogConfig()
     nats: NatsConfig = NatsConfig()
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
     endpoints: tuple[UnixEndpoint | HttpEndpoint, ...] = ()
+    metrics: MetricsConfig | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "servers", MappingProxyType(dict(self.servers)))

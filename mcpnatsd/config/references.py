@@ -20,6 +20,9 @@ _MARK = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"(?!\.{1,2}$)[^/\0]+")
 
+NO_CREDENTIALS: Final = "needs systemd, which sets CREDENTIALS_DIRECTORY"
+"""Said of a credential where nobody handed any over."""
+
 
 class BadReference(ConfigError):
     """A reference that cannot be replaced; the text says why, and what to do."""
@@ -114,6 +117,8 @@ class Sources:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self.files: set[Path] = set()
+        """Those that were looked for."""
 
     def __call__(self, reference: Reference) -> str:
         """Return what a reference stands for.
@@ -142,18 +147,25 @@ class Sources:
     def _file(self, reference: Reference) -> str:
         if not reference.name.startswith("/"):
             raise BadReference(f"{reference} is a relative path; write the whole path from /")
-        return _read(reference, Path(reference.name), "create it, or correct the path")
+        return self._read(reference, Path(reference.name), "create it, or correct the path")
 
     def _credential(self, reference: Reference) -> str:
         if not _CREDENTIAL.fullmatch(reference.name):
             raise BadReference(f"{reference} is a path; write a credential's bare name")
         unit_line = f"LoadCredential={reference.name}:/path/of/it"
         if not (folder := self._environ.get("CREDENTIALS_DIRECTORY")):
-            raise BadReference(
-                f"{reference} needs systemd, which sets CREDENTIALS_DIRECTORY for a unit "
-                f"with {unit_line}"
-            )
-        return _read(reference, Path(folder, reference.name), f"give the unit {unit_line}")
+            raise BadReference(f"{reference} {NO_CREDENTIALS} for a unit with {unit_line}")
+        # A folder NAME:… gives NAME_file each; `ImportCredential=mcpnatsd.*` keeps its whole name.
+        names = (reference.name, f"mcpnatsd_{reference.name}", f"mcpnatsd.{reference.name}")
+        paths = [Path(folder, name) for name in names]
+        path = next((one for one in paths if one.exists()), paths[0])
+        return self._read(
+            reference, path, f"put it into /etc/mcpnatsd/credentials/, or give the unit {unit_line}"
+        )
+
+    def _read(self, reference: Reference, path: Path, remedy: str) -> str:
+        self.files.add(path)
+        return _read(reference, path, remedy)
 
 
 def _read(reference: Reference, path: Path, remedy: str) -> str:

@@ -23,8 +23,15 @@ OVERRIDE: Final = "MCPNATSD_RUNTIME_DIRECTORY"
 MOST_SOCKET_BYTES: Final = 103
 """Of a unix socket's path: 108 on Linux, 104 on macOS, each with a final NUL."""
 
+_BEGAN: Final = "began"
+"""Of a daemon's file: tells its process from a later one of the same number."""
+
+_TICKS_AT: Final = 19
+"""proc_pid_stat(5): `starttime` is the 22nd field, and the name in brackets is the second."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SYSTEM: Final = Path("/run/mcpnatsd")
+"""Of the system's daemon. Beside it, `mcpnatsd-NAME` is of the unit `mcpnatsd@NAME`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +103,7 @@ def write(folder: Path, running: Running) -> Path:
     """
     path = folder / f"{running.name}.json"
     refuse_second(folder, running.name, running.pid)
-    text = json.dumps(asdict(running))
+    text = json.dumps({**asdict(running), _BEGAN: _began(running.pid)})
     try:
         _replace(path, text)
     except OSError as error:
@@ -168,7 +175,8 @@ def _candidates(environ: Mapping[str, str]) -> list[Path]:
     if session := environ.get("XDG_RUNTIME_DIR"):
         folders.append(Path(session) / "mcpnatsd")
     folders.append(Path(_temporary(environ)) / f"mcpnatsd-{_uid()}")
-    return folders if root else [*folders, _SYSTEM]
+    others = sorted(_SYSTEM.parent.glob(f"{_SYSTEM.name}-*"))
+    return [*folders, *others] if root else [*folders, _SYSTEM, *others]
 
 
 def _temporary(environ: Mapping[str, str]) -> str:
@@ -181,12 +189,14 @@ def _uid() -> int:
 
 
 def _is_trusted(folder: Path) -> bool:
-    """Tell whether only we, or root, could have put something there."""
+    """Tell whether only we, or whom root trusts, could have put something there."""
     try:
         status = folder.lstat()
     except OSError:
         return False
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, _uid()):
+    # In /run only root makes a folder, and for whom it likes: systemd does for a unit's user.
+    of_trusted = folder.parent == _SYSTEM.parent or status.st_uid in (0, _uid())
+    if not stat.S_ISDIR(status.st_mode) or not of_trusted:
         return False
     return not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
@@ -206,7 +216,11 @@ def _read(path: Path) -> Running | None:
         running = Running(**{**known, "urls": tuple(known["urls"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return running if running.name == path.stem and _lives(running.pid) else None
+    if running.name != path.stem or not _lives(running.pid):
+        return None
+    # After a crash, or a boot, the number may be that of any other process.
+    then, now = members.get(_BEGAN), _began(running.pid)
+    return None if then is not None and now is not None and then != now else running
 
 
 def _lives(pid: object) -> bool:
@@ -219,6 +233,15 @@ def _lives(pid: object) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process began, in ticks since the system did; None where that is not told."""
+    try:
+        stat_line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat_line.rpartition(")")[2].split()[_TICKS_AT])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _replace(path: Path, text: str) -> None:

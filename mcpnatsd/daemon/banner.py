@@ -29,9 +29,10 @@ def text(view: View) -> str:
     kind = " (its own nats-server)" if view.embedded else ""
     lines = ["", f"mcpnatsd {view.version} is up on {where}{kind}"]
     if not connection.connected:
-        lines.append("  NATS is away: it keeps trying")
+        lines.append(f"  {escaped(connection.trouble or 'NATS is away')}; it keeps trying")
     lines += [_server(bridge) for bridge in view.bridges]
     lines += [f"  {one.server} at {one.place}" for one in view.frontends]
+    lines += [f"  {one.place} is not open: {escaped(one.fault)}" for one in view.closed]
     lines += ["", "next, in another terminal:", *_commands(view), "", "Ctrl-C stops it.", ""]
     return "\n".join(lines)
 

@@ -1,9 +1,9 @@
-"""The control socket: what `mcpnatsd status` asks, also while NATS is away."""
+"""The control socket: what `mcpnatsd status` and `reload` ask, also while NATS is away."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +11,10 @@ log = logging.getLogger(__name__)
 
 MOST_REQUEST_BYTES: Final = 4096
 REQUEST_TIMEOUT: Final = 5.0
+ANSWER_TIMEOUT: Final = 300.0
+"""Seconds that a verb may take: a reload waits for the one before it."""
 
-Verb = Callable[[], Mapping[str, object]]
+Verb = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 class ControlSocket:
@@ -38,7 +40,10 @@ class ControlSocket:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                answer = self._reply_to(await reader.readline())
+                line = await reader.readline()
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                answer = await self._reply_to(line)
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (TimeoutError, OSError, ValueError) as error:
@@ -46,7 +51,7 @@ class ControlSocket:
         finally:
             writer.close()
 
-    def _reply_to(self, line: bytes) -> Mapping[str, object]:
+    async def _reply_to(self, line: bytes) -> Mapping[str, object]:
         try:
             name = json.loads(line)["verb"]
         except (ValueError, KeyError, TypeError):
@@ -54,4 +59,4 @@ class ControlSocket:
         verb = self._verbs.get(name) if isinstance(name, str) else None
         if verb is None:
             return {"error": f"unknown verb {name!r}; known: {', '.join(self._verbs)}"}
-        return verb()
+        return await verb()

@@ -46,7 +46,7 @@ class EmbeddedNats:
         """Start it, and wait until it listens.
 
         Raises:
-            ConfigError: It cannot be started; its log's last line says why.
+            ProcessDied: It cannot be started; its log's last line says why. Later it may.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for stale in self._folder.glob("*.ports"):
@@ -57,7 +57,7 @@ class EmbeddedNats:
                 self._spec(), on_line=lambda _line: None, on_exit=self._on_exit
             )
         except ProcessDied as fault:
-            raise ConfigError(f"the embedded NATS cannot be started: {fault}") from None
+            raise ProcessDied(f"the embedded NATS cannot be started: {fault}") from None
         self.url = await self._announced()
         self._port = int(self.url.rpartition(":")[2])
 
@@ -69,7 +69,7 @@ class EmbeddedNats:
             await asyncio.sleep(RESTART_PAUSE)
             try:
                 await self.start()
-            except ConfigError as fault:
+            except ProcessDied as fault:
                 log.error("embedded NATS not started", extra={"error": str(fault)})  # noqa: TRY400
                 self._exited.set()
 
@@ -111,7 +111,7 @@ class EmbeddedNats:
                     if url := self._written_url():
                         return url
                     await asyncio.sleep(0.01)
-        raise ConfigError(f"the embedded NATS does not listen: {self._last_words()}")
+        raise ProcessDied(f"the embedded NATS does not listen: {self._last_words()}")
 
     def _written_url(self) -> str:
         """Return what is written down by now; nothing while the file is half written."""

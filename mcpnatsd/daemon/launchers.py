@@ -1,10 +1,8 @@
 """Where servers come from: a process that we start, or a URL where one listens already."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
-from mcpnatsd.backends.launch import Launcher, Listener, ProcessLauncher
-from mcpnatsd.backends.process import Process
+from mcpnatsd.backends.launch import Launcher, ProcessLauncher
 from mcpnatsd.backends.reaper import Reaper
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import ConfigError
@@ -19,30 +17,22 @@ class Remote(Launcher, Protocol):
 class Launchers:
     """A launcher for servers of either kind."""
 
-    def __init__(self, reaper: Reaper, servers: Iterable[ServerConfig]) -> None:
-        """Make what these servers need.
+    def __init__(self, reaper: Reaper) -> None:
+        self._processes = ProcessLauncher(reaper)
+
+    def of(self, config: ServerConfig) -> Launcher:
+        """Return where a server comes from. One for a URL is that server's own.
 
         Raises:
             ConfigError: What HTTP needs is not installed.
         """
-        self._processes = ProcessLauncher(reaper)
-        remote = any(config.url is not None for config in servers)
-        self._remote: Remote | None = _remote() if remote else None
+        return self._processes if config.url is None else _remote()
 
-    async def start(self, config: ServerConfig, listener: Listener) -> Process:
-        """Start a server, or what stands in for it.
-
-        Raises:
-            ProcessDied: The command cannot be run.
-        """
-        if config.url is None or self._remote is None:
-            return await self._processes.start(config, listener)
-        return await self._remote.start(config, listener)
-
-    async def aclose(self) -> None:
-        """Close the connections to servers that are not ours."""
-        if self._remote is not None:
-            await self._remote.close()
+    async def close(self, launcher: Launcher) -> None:
+        """Close the connections of one server."""
+        if launcher is not self._processes:
+            remote: Remote = launcher  # type: ignore[assignment]  # as `of` made it
+            await remote.close()
 
 
 def _remote() -> Remote:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.backends.process import Process
 from mcpnatsd.backends.seat import Seat
-from mcpnatsd.daemon.endpoints import Frontend
+from mcpnatsd.daemon.endpoints import Closed, Frontend
+from mcpnatsd.daemon.reload import Reloader
 from mcpnatsd.daemon.view import View
 
 
@@ -19,23 +20,45 @@ def of(view: View) -> dict[str, object]:
         "version": view.version,
         "pid": os.getpid(),
         "uptime_seconds": round(time.monotonic() - view.started_at, 1),
-        "config": str(view.path),
+        "config": str(view.path.absolute()),
+        "draining": view.draining,
+        "reload": _reload(view.reloader),
         "nats": {
             "url": view.connection.url,
             "connected": view.connection.connected,
             "trouble": view.connection.trouble,
             "embedded": view.embedded,
         },
-        "servers": [_server(bridge) for bridge in view.bridges],
-        "endpoints": [
-            {_kind(one): one.place, "server": one.server, "clients": one.clients}
-            for one in view.frontends
-        ],
+        "servers": [of_server(bridge) for bridge in view.bridges],
+        "leaving": [of_server(bridge) for bridge in view.leaving],
+        "endpoints": [*map(_open_endpoint, view.frontends), *map(_closed_endpoint, view.closed)],
     }
 
 
-def _kind(frontend: Frontend) -> str:
-    return "http" if frontend.place.startswith("http") else "unix"
+def _reload(reloader: Reloader) -> dict[str, object]:
+    last = reloader.last
+    return {
+        "files": [str(file) for file in reloader.loaded.files],
+        "loaded_at": reloader.loaded_at,
+        "applied": reloader.count,
+        "refused": reloader.refused,
+        "last": None if last is None else last.as_json(),
+        "stale": reloader.stale,
+        "restart_would_fail": reloader.stale is not None and reloader.unreadable,
+    }
+
+
+def _open_endpoint(one: Frontend) -> dict[str, object]:
+    where = {_kind(one.place): one.place, "server": one.server}
+    return {**where, "clients": one.clients, "error": None}
+
+
+def _closed_endpoint(one: Closed) -> dict[str, object]:
+    return {_kind(one.place): one.place, "server": one.server, "clients": 0, "error": one.fault}
+
+
+def _kind(place: str) -> str:
+    return "http" if place.startswith("http") else "unix"
 
 
 def open_work(bridges: Iterable[Bridge], frontends: Iterable[Frontend]) -> str:
@@ -55,7 +78,8 @@ def _in_flight(bridge: Bridge) -> int:
     return bridge.responder.in_flight + legacy + bridge.translator.parked_calls
 
 
-def _server(bridge: Bridge) -> dict[str, object]:
+def of_server(bridge: Bridge) -> dict[str, object]:
+    """Return what there is to know of one server, as JSON values."""
     statistics = bridge.catalogue.statistics
     shared = bridge.shared
     processes = [_process(one.process, "modern") for one in shared if one.process is not None]

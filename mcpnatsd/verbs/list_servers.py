@@ -10,7 +10,7 @@ from mcpnatsd.config.settings import ClientSettings
 from mcpnatsd.verbs.session import open_session
 from mcpnatsd.verbs.terminal import complain, say, say_json, table
 
-_BEST_FIRST = ("running", "asleep", "draining", "failing", "")
+_BEST_FIRST = ("running", "asleep", "aside", "draining", "failing", "")
 
 
 @dataclass(frozen=True, slots=True)

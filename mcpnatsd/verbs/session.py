@@ -11,10 +11,15 @@ from mcpnatsd import log
 from mcpnatsd.bus.client_bus import ClientBus, client_bus
 from mcpnatsd.bus.connection import open_connection
 from mcpnatsd.config.settings import ClientSettings
-from mcpnatsd.errors import BrokerAway, UsageError
+from mcpnatsd.errors import BrokerAway, Forbidden, UsageError
 from mcpnatsd.protocol.subjects import Prefix
 
 TERMINATED = 128 + signal.SIGTERM
+
+_WHO = (
+    "say who you are with --creds, --nkey, --token or --user, "
+    "or with MCPNATSD_CREDS, MCPNATSD_USER and their like"
+)
 
 
 @asynccontextmanager
@@ -30,6 +35,8 @@ async def open_session(settings: ClientSettings) -> AsyncIterator[ClientBus]:
         connection = await open_connection(settings, name="mcpnatsd verb", wait=True)
     except BrokerAway as fault:
         raise BrokerAway(f"{fault} (from {settings.where})") from None
+    except Forbidden as fault:
+        raise Forbidden(f"{fault}; {_WHO}") from None
     try:
         bus = await client_bus(connection, prefix)
         clocks = asyncio.create_task(bus.requester.run(), name="requester")

@@ -9,6 +9,7 @@ from mcpnatsd.config.model import (
     HttpLimits,
     HttpTls,
     JwtConfig,
+    MetricsConfig,
     Transport,
 )
 
@@ -117,3 +118,22 @@ def test_a_server_at_a_url_has_what_the_file_says() -> None:
     assert dict(found.headers) == {"A": "b"}
     assert "h/mcp" not in repr(found)
     assert "headers" not in repr(found)
+
+
+def test_a_metrics_listener_has_what_the_file_says() -> None:
+    listener = {"listen": "0.0.0.0:8222", "drain_from": ["10.1.2.3/8", "::1"]}
+
+    assert list(late_faults({"metrics": listener})) == []
+    assert build({"metrics": listener}).metrics == MetricsConfig(
+        listen="0.0.0.0:8222", drain_from=("10.1.2.3/8", "::1")
+    )
+    assert build({"metrics": None}).metrics is None
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/33", "1.2.3", "::/129"])
+def test_a_network_that_is_none_is_named(network: str) -> None:
+    tree = {"metrics": {"listen": "127.0.0.1:0", "drain_from": ["127.0.0.1", network]}}
+    [(path, text)] = late_faults(tree)
+
+    assert path == ("metrics", "drain_from", 1)
+    assert "is no network" in text

@@ -28,7 +28,7 @@ FILES = {
     "unknown at the top": ("server: {}", '1:1: server: unknown key; did you mean "servers"?'),
     "unknown and like nothing": (
         "hub: {}",
-        "1:1: hub: unknown key; allowed here: name, nats, servers, endpoints",
+        "1:1: hub: unknown key; allowed here: name, log, nats, servers, endpoints, metrics",
     ),
     "unknown below": (
         server("limits: { line_byte: 1MiB }"),
@@ -60,10 +60,27 @@ FILES = {
     "a URL with a password is not repeated": (
         "servers:\n  a: { url: 'http://me:hush@h/mcp' }",
         (
-            "2:13: servers.a.url: expected a URL that starts with http:// or https://, without a "
-            'user; a secret goes into `headers`; for example "http://127.0.0.1:8000/mcp"'
+            "2:13: servers.a.url: expected a URL that starts with http:// or https://, with a host "
+            "and a port that can be, without a user; a secret goes into `headers`; "
+            'for example "http://127.0.0.1:8000/mcp"'
         ),
     ),
+    **{
+        f"a URL with {what}": (
+            f"servers:\n  a: {{ url: 'http://{host}/mcp' }}",
+            (
+                "2:13: servers.a.url: expected a URL that starts with http:// or https://, with a "
+                "host and a port that can be, without a user; a secret goes into `headers`; "
+                'for example "http://127.0.0.1:8000/mcp"'
+            ),
+        )
+        for what, host in (
+            ("an empty label", "a..b"),
+            ("an empty label first", ".a"),
+            ("a label of 64 bytes", "a" * 64 + ".example"),
+            ("a port that is none", "h:65536"),
+        )
+    },
     "a header that is two": (
         'servers:\n  a: { url: "http://h/mcp", headers: { A: "b\\nHost: hush" } }',
         (

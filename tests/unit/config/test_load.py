@@ -153,10 +153,10 @@ def test_embedded_is_used_where_there_is_no_url(tmp_path: Path) -> None:
     )
 
 
-def test_a_url_wins_over_embedded(tmp_path: Path) -> None:
-    nats = loaded(tmp_path, "nats: { url: wss://h, embedded: {} }").nats
-
-    assert nats == NatsConfig(urls=("wss://h",))
+def test_a_nats_elsewhere_and_one_of_our_own_exclude_each_other(tmp_path: Path) -> None:
+    assert sentences(tmp_path, "nats: { url: wss://h, embedded: {} }") == [
+        "1:33: nats.embedded: does not go with `url`: NATS is there, or it runs here"
+    ]
 
 
 def test_a_size_may_come_from_a_reference(tmp_path: Path) -> None:
@@ -403,3 +403,13 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigFaults, match="cannot be read: too many levels"):
         load(path, {})
+
+
+@pytest.mark.parametrize("key", ["nkey", "credentials"])
+def test_a_secret_that_is_none_of_ours_is_refused_and_not_shown(tmp_path: Path, key: str) -> None:
+    (tmp_path / "s").write_text("-----BEGIN USER NKEY SEED-----\nSECRET\n")
+
+    (said,) = sentences(tmp_path, f"nats: {{ {key}: '${{file:{tmp_path}/s}}' }}")
+
+    assert f"nats.{key}: is neither" in said
+    assert "SECRET" not in said

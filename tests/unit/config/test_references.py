@@ -129,6 +129,14 @@ def test_what_cannot_be_looked_up_says_what_to_do(
     assert fault in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["nats", "mcpnatsd_nats", "mcpnatsd.nats"])
+def test_a_credential_is_found_however_the_unit_came_by_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("secret\n", encoding="utf-8")
+    sources = Sources({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+    assert sources(Reference(Kind.CREDENTIAL, "nats")) == "secret"
+
+
 def test_a_credential_without_systemd_says_so() -> None:
     with pytest.raises(BadReference, match=r"needs systemd, .* LoadCredential=nats:"):
         Sources({})(Reference(Kind.CREDENTIAL, "nats"))

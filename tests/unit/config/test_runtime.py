@@ -74,6 +74,29 @@ def test_a_daemon_that_crashed_is_not_found_and_can_be_replaced(
     assert runtime.find_daemon(environ, None) is not None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when a process began")
+def test_another_process_of_a_crashed_daemons_number_is_no_daemon(
+    environ: dict[str, str], folder: Path
+) -> None:
+    path = runtime.write(folder, OURS)
+    members = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**members, "began": members["began"] - 1}), encoding="utf-8")
+
+    assert runtime.find_daemon(environ, None) is None
+    runtime.refuse_second(folder, OURS.name, OURS.pid + 1)
+
+
+def test_a_file_that_does_not_say_when_its_daemon_began_is_believed(
+    environ: dict[str, str], folder: Path
+) -> None:
+    path = runtime.write(folder, OURS)
+    members = json.loads(path.read_text(encoding="utf-8"))
+    del members["began"]
+    path.write_text(json.dumps(members), encoding="utf-8")
+
+    assert runtime.find_daemon(environ, None) == (path, OURS)
+
+
 def test_a_second_daemon_of_the_same_name_is_refused(folder: Path) -> None:
     runtime.write(folder, replace(OURS, pid=os.getppid()))
 
@@ -169,3 +192,19 @@ def test_a_path_too_long_for_a_socket_is_an_error(tmp_path: Path) -> None:
     assert runtime.socket_path(Path("/run/mcpnatsd"), "blue").name == "blue.sock"
     with pytest.raises(ConfigError, match="too long for a unix socket"):
         runtime.socket_path(tmp_path / ("x" * 100), "blue")
+
+
+def test_the_daemons_of_the_system_are_believed_whoever_their_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root made their folders, for the users of their units."""
+    monkeypatch.setattr(runtime, "_SYSTEM", tmp_path / "mcpnatsd")
+    for folder, name in (("mcpnatsd", "main"), ("mcpnatsd-lab", "lab")):
+        (tmp_path / folder).mkdir(mode=0o750)
+        runtime.write(tmp_path / folder, replace(OURS, name=name))
+        if os.geteuid() == 0:
+            os.chown(tmp_path / folder, 12345, -1)
+
+    found = runtime.running_daemons({"TMPDIR": str(tmp_path / "tmp")})
+
+    assert sorted(one.name for one in found.values()) == ["lab", "main"]

@@ -18,6 +18,8 @@ from mcpnatsd.config.model import (
     Isolation,
     JwtConfig,
     Limits,
+    LogConfig,
+    MetricsConfig,
     NatsConfig,
     ServerConfig,
     Start,
@@ -34,6 +36,7 @@ ENDPOINT: KeyPath = ("endpoints", 0)
 
 SECTIONS: dict[KeyPath, type] = {
     (): Config,
+    ("log",): LogConfig,
     ("nats",): NatsConfig,
     ("nats", "embedded"): EmbeddedConfig,
     ("nats", "tls"): TlsConfig,
@@ -43,6 +46,7 @@ SECTIONS: dict[KeyPath, type] = {
     (*ENDPOINT, "tls"): HttpTls,
     (*ENDPOINT, "jwt"): JwtConfig,
     (*ENDPOINT, "limits"): HttpLimits,
+    ("metrics",): MetricsConfig,
 }
 
 RENAMED = {
@@ -136,7 +140,7 @@ def test_a_key_has_the_same_default_in_the_file_and_in_the_model(path: KeyPath) 
     if expected is dataclasses.MISSING:
         assert "default" not in found
         assert path[-1] in schema_at(path[:-1])["required"]
-    elif isinstance(expected, NatsConfig | Limits | ToolFilter | HttpLimits):
+    elif isinstance(expected, NatsConfig | LogConfig | Limits | ToolFilter | HttpLimits):
         assert found["default"] == {}
         assert expected == type(expected)()
     else:

@@ -81,6 +81,34 @@ def test_a_daemon_without_servers_has_a_page_too() -> None:
     assert "no servers are configured" in rendered({})
 
 
+def test_a_page_says_how_often_the_files_were_taken_over() -> None:
+    reload = {"files": ["a", "b", "c"], "applied": 2, "loaded_at": "then", "stale": None}
+    page = rendered({**ANSWER, "reload": reload})
+
+    assert "/etc/mcpnatsd.yaml and 2 drop-ins, reloaded 2 times, as of then\n" in page
+    assert "not what runs" not in page
+
+
+def test_a_page_says_that_the_files_are_not_what_runs_and_why() -> None:
+    page = rendered({**ANSWER, "reload": {"files": ["a"], "stale": "a:1:1: wrong\nb:2:2: too"}})
+
+    assert "what the files say now is not what runs:\na:1:1: wrong\nb:2:2: too\n" in page
+    assert "a restart would fail" not in page
+
+
+def test_a_page_says_that_with_these_files_no_restart_would_work() -> None:
+    reload = {"files": ["a"], "stale": "a:1:1: wrong", "restart_would_fail": True}
+
+    page = rendered({**ANSWER, "reload": reload})
+
+    assert "a:1:1: wrong\na restart would fail until this is right\n" in page
+
+
+def test_a_page_says_of_a_daemon_that_leaves_the_bus_that_it_does() -> None:
+    assert "up 1 min 1 s, draining\n" in rendered({**ANSWER, "draining": True})
+    assert "draining" not in rendered({**ANSWER, "draining": False})
+
+
 async def test_a_daemon_is_asked_on_its_socket(tmp_path: Path) -> None:
     async with answering(tmp_path, json.dumps(ANSWER).encode() + b"\n") as path:
         assert await asked(path, "status") == ANSWER
@@ -111,3 +139,13 @@ async def test_a_socket_that_nobody_serves_is_an_error(tmp_path: Path) -> None:
 async def test_without_a_daemon_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon, match="start `mcpnatsd run`"):
         await status({runtime.OVERRIDE: str(tmp_path)}, None, as_json=False)
+
+
+def test_a_server_that_was_removed_is_shown_while_it_finishes_what_is_open() -> None:
+    gone = {"name": "old", "state": "running", "in_flight": 3, "processes": [{"pid": 11}]}
+    page = rendered({**ANSWER, "servers": [], "leaving": [gone]})
+
+    assert [line.split() for line in page.splitlines() if line.startswith("old")] == [
+        ["old", "leaving", "-", "11", "-", "0", "0", "0", "3", "0"]
+    ]
+    assert "no servers are configured" not in page
