@@ -98,13 +98,15 @@ class Call:
         "sent_on",
         "seq",
         "server",
+        "silence",
+        "spoke_at",
         "subject",
         "token",
         "told_end",
         "upload_id",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915  (many things, one line each)
         self, desk: "Desk", server: str, outgoing: Outgoing, owner: Owner, now: float
     ) -> None:
         self._desk = desk
@@ -142,6 +144,10 @@ class Call:
         self.refused_at: float | None = None
         self.opened_at = now
         self.heard_at = now
+        self.spoke_at = now
+        self.silence = 0.0
+        """Seconds without a word while NATS was there, over the connections before this one."""
+
         self.asked_since = now
 
     def receive(self, reply: bytes, body: bytes, block: bytes | None) -> None:
@@ -153,6 +159,7 @@ class Call:
             self._desk.refused(self, found[""])
             return
         self._desk.heard(self)
+        self.silence = 0.0
         self.instance = found.get(headers.INSTANCE, self.instance)
         try:
             self._receive_frame(found, reply, body)

@@ -86,6 +86,10 @@ class NatsClient(DirectClient):
             self._events.on_down("closed")
         await self._close(Client.CLOSED, do_cbs=False)
 
+    def report_to(self, events: Events) -> None:
+        """Tell somebody else from now on."""
+        self._events = events
+
     # Connecting
 
     def _identity(self) -> dict[str, Any]:

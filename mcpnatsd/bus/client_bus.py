@@ -99,7 +99,7 @@ async def client_bus(
         BusError: NATS does not tell who we are.
     """
     inbox = inbox or Inbox(connection)
-    us = await _us(connection, inbox) if prefix.names_caller else _Us("", "")
+    us = await who_we_are(connection, inbox) if prefix.names_caller else _Us("", "")
     users = prefix.in_account(us.account)
     own = users.speaking(user=us.user)
     requester = Requester(connection, inbox, own)
@@ -122,8 +122,12 @@ class _OneReply:
             self.body.set_result(body)
 
 
-async def _us(connection: Connection, inbox: Inbox) -> _Us:
-    """Ask NATS who we are: it lets each user publish under its own token only."""
+async def who_we_are(connection: Connection, inbox: Inbox) -> _Us:
+    """Ask NATS who we are: it lets each user publish under its own token only.
+
+    Raises:
+        BusError: It does not tell.
+    """
     await connection.wait_up()
     answer = _OneReply()
     reply = inbox.open(answer)

@@ -5,17 +5,26 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from mcpnatsd.bus.client import Events, NatsClient
 from mcpnatsd.bus.credentials import Settings
 from mcpnatsd.bus.direct import is_refusal, reason_of
 from mcpnatsd.bus.parser import OnMsg
-from mcpnatsd.errors import BrokerAway, BusError, Forbidden
+from mcpnatsd.errors import BrokerAway, BusError, ConfigError, Forbidden
+
+if TYPE_CHECKING:
+    from mcpnatsd.bus.handover import Handover
 
 __all__ = ["Connection", "OnMsg", "open_connection"]
 
 log = logging.getLogger(__name__)
+
+_AWAY: Final = "NATS is away"
+_REFUSED: Final = "NATS refuses us"
+_NOT_ASKED: Final = "we cannot log in to NATS"
+"""Nobody was asked: a file of ours that says who we are cannot be read, or holds something else."""
 
 OnDenied = Callable[[str, str], None]
 """Takes "publish" or "subscribe", and the subject."""
@@ -37,11 +46,22 @@ class Connection:
         self._denied: dict[object, OnDenied] = {}
         self._away_said = False
         self._refusal_said = False
+        self._was_ever_denied = False
+        """Whether somebody was told of a subject that is denied: others may be, after a move."""
+
         self._failures = 0
+        self.refusals = 0
+        """How often NATS did not like our credentials."""
+
+        self._moved: Handover | None = None
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._up = False
         self._up_at = 0.0
+        self.down_at = asyncio.get_running_loop().time()
+        """When it was lost, or began to be looked for."""
+
+        self.connects = 0
         self.returned = False
         """Whether a warning that NATS is away came before the connection that is up now."""
 
@@ -49,15 +69,13 @@ class Connection:
         """Why it is not connected, as NATS or the system says; None while it is."""
 
         self._opening: asyncio.Task[None] | None = None
-        self._client = NatsClient(
-            settings,
-            Events(
-                on_up=self._went_up,
-                on_down=self._went_down,
-                on_failure=self._failed,
-                on_denied=self._was_denied,
-            ),
+        self._events = Events(
+            on_up=self._went_up,
+            on_down=self._went_down,
+            on_failure=self._failed,
+            on_denied=self._was_denied,
         )
+        self._client = NatsClient(settings, self._events)
 
     @property
     def connected(self) -> bool:
@@ -153,6 +171,53 @@ class Connection:
             await asyncio.wait([self._opening])
         await self._client.shut(CLOSE_TIMEOUT)
 
+    async def move(self, settings: Settings) -> None:
+        """Go over to what other settings say. While both are there, no message is lost by it.
+
+        Raises:
+            BrokerAway: Nobody is there. All is as it was.
+            Forbidden: NATS there does not like our credentials. All is as it was.
+        """
+        # A shim never moves, and starts the faster.
+        from mcpnatsd.bus.handover import Handover  # noqa: PLC0415
+
+        if self._moved is not None:
+            await self._moved.wait_over()
+        successor = await open_connection(
+            settings, name=self.name, wait=True, ping_interval=self._ping_interval
+        )
+        old, new = self._client, successor._client  # noqa: SLF001  # one of our own class
+
+        def flip() -> None:
+            self._client, self._settings = new, settings
+            new.report_to(self._events)
+
+        handover = Handover(old, new)
+        try:
+            smooth = await handover.run(flip)
+        except BrokerAway:
+            await successor.close()
+            raise
+        self._moved = handover
+        old.report_to(_NOBODY)
+        if self._opening is not None:
+            self._opening.cancel()  # it may never have been connected
+        await old.shut(CLOSE_TIMEOUT)
+        log.info("NATS connection moved", extra={"url": self.url})
+        if not smooth or self._was_ever_denied:
+            self._was_ever_denied = False
+            await self._tell_moved()
+
+    async def _tell_moved(self) -> None:
+        """Have everybody ask, as after any other reconnect, what became of what was under way."""
+        if self._up:
+            self._went_down("moved")
+        try:
+            await self._client.flush()
+        except BrokerAway:
+            return  # it is looked for, and tells when it is up
+        self._went_up()
+
     async def wait_up(self) -> None:
         """Return when connected, however long that takes."""
         up = asyncio.Event()
@@ -195,6 +260,7 @@ class Connection:
 
     def _went_up(self) -> None:
         log.info("NATS is up", extra={"url": self.url})
+        self.connects += 1
         self.returned, self._up_at = self._away_said, asyncio.get_running_loop().time()
         if not self._first.done():
             self._first.set_result(None)
@@ -205,6 +271,7 @@ class Connection:
 
     def _went_down(self, reason: str) -> None:
         self._up = False
+        self.down_at = asyncio.get_running_loop().time()
         if not self._closed:
             self._say_away(reason)
         self._tell(on_down for _, on_down in list(self._watchers.values()))
@@ -213,7 +280,8 @@ class Connection:
         reason = reason_of(error)
         self._failures += 1
         refused = is_refusal(error)
-        self._say_away(reason, refused=refused)
+        self.refusals += refused
+        self._say_away(reason, _REFUSED if refused else _phrase(error))
         if self._first.done():
             return
         if refused:
@@ -225,12 +293,12 @@ class Connection:
         self._first.set_exception(error)
         self._first.exception()  # with wait=False nobody waits for it
 
-    def _say_away(self, reason: str, *, refused: bool = False) -> None:
+    def _say_away(self, reason: str, phrase: str = _AWAY) -> None:
         """Warn once of each kind; the many attempts after that are for the curious."""
-        said = self._refusal_said if refused else self._away_said
+        ours = phrase != _AWAY
+        said = self._refusal_said if ours else self._away_said
         self._away_said = True
-        self._refusal_said |= refused
-        phrase = "NATS refuses us" if refused else "NATS is away"
+        self._refusal_said |= ours
         self.trouble = f"{phrase}: {reason}"
         log.log(logging.DEBUG if said else logging.WARNING, phrase, extra=self._facts(reason))
 
@@ -238,6 +306,7 @@ class Connection:
         return {"url": self.url, "reason": reason}
 
     def _was_denied(self, kind: str, subject: str) -> None:
+        self._was_ever_denied = True
         log.warning("NATS denies a subject", extra={"kind": kind, "subject": subject})
         self._tell(partial(told, kind, subject) for told in list(self._denied.values()))
 
@@ -247,6 +316,14 @@ class Connection:
                 listener()
             except Exception as error:
                 log.exception("a watcher failed", extra={"reason": reason_of(error)})
+
+
+_NOBODY = Events(
+    on_up=lambda: None,
+    on_down=lambda _reason: None,
+    on_failure=lambda _error: None,
+    on_denied=lambda _kind, _subject: None,
+)
 
 
 async def open_connection(
@@ -269,6 +346,10 @@ async def open_connection(
             await connection.close()
             raise
     return connection
+
+
+def _phrase(error: Exception) -> str:
+    return _NOT_ASKED if isinstance(error, ConfigError) else _AWAY
 
 
 def masked(url: str) -> str:

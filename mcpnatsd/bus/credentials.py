@@ -5,6 +5,7 @@ needed; a file that is missing or half-written then only fails that one attempt.
 """
 
 import base64
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def user_jwt(credentials: str) -> bytes:
     """Return the user's JWT out of a .creds file, or its content.
 
     Raises:
-        ConfigError: There is none in it.
+        ConfigError: There is none in it, or it cannot be read.
     """
     return _block(_creds_text(credentials), "NATS USER JWT")
 
@@ -63,15 +64,21 @@ def user_seed(credentials: str) -> bytes:
     """Return the user's seed out of a .creds file, or its content.
 
     Raises:
-        ConfigError: There is none in it.
+        ConfigError: There is none in it, or it cannot be read.
     """
     return _block(_creds_text(credentials), "USER NKEY SEED")
 
 
 def nkey_seed(nkey: str) -> bytes:
-    """Return the seed: `nkey` itself, or what the file of that name holds."""
-    text = nkey if nkey.startswith("SU") and "/" not in nkey else Path(nkey).read_text("utf-8")
-    return text.strip().encode()
+    """Return the seed: `nkey` itself, or what the file of that name holds.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    text = nkey.strip()
+    if not (text.startswith("SU") and text.isalnum()):
+        text = _text(nkey).strip()
+    return text.encode()
 
 
 def sign(seed: bytes, nonce: str) -> tuple[str, bytes]:
@@ -90,17 +97,39 @@ def sign(seed: bytes, nonce: str) -> tuple[str, bytes]:
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext:
-    """Return the context that `nats.tls` asks for, or one with the system's authorities."""
-    context = ssl.create_default_context(cafile=tls.ca if tls else None)
+    """Return the context that `nats.tls` asks for, or one with the system's authorities.
+
+    Raises:
+        ConfigError: A file of it cannot be read.
+    """
+    context = ssl.create_default_context(cafile=_readable(tls.ca) if tls and tls.ca else None)
     if tls is not None and tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
+        context.load_cert_chain(_readable(tls.cert), _readable(tls.key) if tls.key else None)
     return context
+
+
+def _located(file: str) -> Path:
+    return Path(os.path.expanduser(file))  # noqa: PTH111  # Path's own raises for unknown users
 
 
 def _creds_text(credentials: str) -> str:
     if "BEGIN NATS USER JWT" in credentials:
         return credentials
-    return Path(credentials).expanduser().read_text("utf-8")
+    return _text(credentials)
+
+
+def _readable(file: str) -> Path:
+    """Return where a file is that can be read: OpenSSL does not say which one it could not."""
+    _text(file, errors="replace")  # it may be DER
+    return _located(file)
+
+
+def _text(file: str, errors: str = "strict") -> str:
+    try:
+        return _located(file).read_text("utf-8", errors)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ConfigError(f"{file} cannot be read: {reason}") from None
 
 
 def _block(text: str, title: str) -> bytes:

@@ -43,6 +43,9 @@ class DirectClient(Client):
         self._reason = ""  # why we are not connected
         self._complaint = ""  # the last -ERR, until something else arrives
         self._socket: Socket | None = None
+        self._waits = False
+        """Whether what is published waits until a client before us has sent all of its own."""
+
         self._rare: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(RARE_STEPS)
 
     @abstractmethod
@@ -132,6 +135,42 @@ class DirectClient(Client):
                 await self._socket.drain()
             except OSError:
                 return
+
+    # Taking the place of another client
+
+    @property
+    def routes(self) -> dict[bytes, OnMsg]:
+        """Who gets the messages of each subscription."""
+        return self._routes
+
+    @property
+    def interests(self) -> dict[bytes, tuple[str, str]]:
+        """Subject and queue group of each subscription."""
+        return self._interests
+
+    def command(self, line: bytes) -> None:
+        """Say something to nats-server, in order with what is published."""
+        if self.is_connected:
+            self._write(line)
+
+    def deliver(self, sid: bytes, msg: tuple[bytes, bytes, bytes, bytes | None]) -> None:
+        """Pass a message on as if it had just arrived."""
+        route = self._routes.get(sid)
+        try:
+            if route is not None:
+                route(*msg)
+        except Exception as error:  # noqa: BLE001  # one subscriber's fault is not the others'
+            self._fault(sid, msg[0], error)
+
+    def number_after(self, other: "DirectClient") -> None:
+        """Number subscriptions where another client stopped."""
+        self._sid = max(self._sid, other._sid)  # noqa: SLF001  # one of our own class
+
+    def wait_to_write(self, *, yes: bool) -> None:
+        """Keep what is published, or let it go."""
+        self._waits = yes
+        if not yes:
+            self._kick()
 
     # Reading
 
@@ -229,7 +268,7 @@ class DirectClient(Client):
         self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._pending and self._socket is not None and self.is_connected:
+        if self._pending and self._socket is not None and self.is_connected and not self._waits:
             data = b"".join(self._pending)
             self._pending.clear()
             self._pending_data_size = 0

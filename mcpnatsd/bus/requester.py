@@ -45,8 +45,7 @@ GRACE = 15.0
 """Seconds after a reconnect in which "no responders" may only mean: not back yet."""
 
 FIRST_CONTACT = 4.0
-"""Seconds after which a server that never said a word to us counts as absent. Anybody who listens
-to everything (`nats sub '>'`) hides "no responders"; who runs a call answers when asked."""
+"""Seconds until a server that never spoke counts as absent: `nats sub ">"` hides that nobody is."""
 
 
 class Requester:
@@ -65,11 +64,10 @@ class Requester:
 
         self._known: set[str] = set()
         self.clients = Clients()
-
         self._up_at = self._now() if connection.up else -GRACE
         self._down_at = self._now()
         self._unwatch = connection.watch(on_up=self._on_up, on_down=self._on_down)
-        connection.watch_denied(self._on_denied)
+        self._unwatch_denied = connection.watch_denied(self._on_denied)
 
     @property
     def connected(self) -> bool:
@@ -108,6 +106,7 @@ class Requester:
     def stop(self) -> None:
         """Cancel what is open."""
         self._unwatch()
+        self._unwatch_denied()
         for call in list(self._calls):
             self.cancel(call, "the caller is stopping")
         for client in self.clients.names():
@@ -120,7 +119,7 @@ class Requester:
     # What a call reports.
 
     def heard(self, call: Call) -> None:
-        call.heard_at = self._now()
+        call.heard_at = call.spoke_at = self._now()
         self._known.add(call.server)
 
     def final_incomplete(self, call: Call) -> None:
@@ -159,14 +158,13 @@ class Requester:
             return
         if call.server in self._known and call.is_asked_on(self.inbox.arrived_on):
             return  # nobody heard the question; the call may have run before
-        now = self._now()
         if call.pinned and not call.holder and call.outgoing.affinity is None:
             call.pinned = None
             self.clients.answered(call.owner.edge, call.server, None)
             self._send(call)
             return
-        if now - self._up_at < self._grace(call):
-            call.refused_at = now  # whoever serves it may be on the way back
+        if self._now() - self._up_at < self._grace(call):
+            call.refused_at = self._now()  # whoever serves it may be on the way back
             return
         self.fail(call, holder_gone(call) if call.pinned else nobody_serves(call.server))
 
@@ -258,8 +256,7 @@ class Requester:
         else:
             self._ask_to_upload(call, reply)
         call.phase = Phase.SENT
-        call.refused_at = None
-        call.heard_at = self._now()
+        call.refused_at, call.heard_at = None, self._now()
 
     def _ask_to_upload(self, call: Call, reply: str) -> None:
         size = len(call.outgoing.line)
@@ -317,6 +314,7 @@ class Requester:
         now = self._down_at = self._now()
         for call in self._calls:
             call.opened_at = now  # a held request waits anew from here
+            call.silence += now - max(call.spoke_at, self._up_at)
 
     def _tick_all(self) -> None:
         now = self._now()
@@ -330,6 +328,8 @@ class Requester:
                 self.fail(call, BrokerAway("NATS is not reachable; the request was not sent"))
         elif not self._connection.up:
             self._tick_away(call, now)
+        elif call.silence and call.silence + now - self._up_at >= frames.LOST_AFTER:
+            self._lost(call)  # each outage begins the other clocks anew
         elif call.phase is Phase.ASKING:
             self._tick_asking(call, now)
         else:
@@ -377,11 +377,11 @@ class Requester:
 
     def _lost(self, call: Call) -> None:
         if call.outgoing.repeatable and not call.repeated:
-            call.repeated = True
-            call.seq = 0
+            call.repeated, call.seq, call.silence = True, 0, 0.0
             self._send(call)
             return
-        self.fail(call, runner_gone(call.server))
+        refused = call.refused_at is not None
+        self.fail(call, nobody_serves(call.server) if refused else runner_gone(call.server))
 
     def _on_denied(self, kind: str, subject: str) -> None:
         for call in list(self._calls):

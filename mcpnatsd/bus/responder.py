@@ -7,6 +7,7 @@ past here unless both name the same server, method and name (WIRE.md, "Integrity
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from mcpnatsd.bus import frames_out
@@ -16,7 +17,7 @@ from mcpnatsd.bus.finals import Finals, Kept
 from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.served import Backend, Served
 from mcpnatsd.bus.uploads import Uploads
-from mcpnatsd.errors import BusError, EraMismatch, McpnatsdError, RemoteProtocolError
+from mcpnatsd.errors import BrokerAway, BusError, EraMismatch, McpnatsdError, RemoteProtocolError
 from mcpnatsd.protocol import eras, frames, headers, incoming, jsonrpc, subjects
 from mcpnatsd.protocol.frames import Blocks, Frame
 from mcpnatsd.protocol.incoming import PINNED_TOKENS, REQUEST_TOKENS, Incoming
@@ -88,25 +89,39 @@ class Responder:
         self._queue_sub: int | None = None
         self._left_sub: int | None = None
         """Of the queue group that was left: a request may still be on its way."""
+        self.closing: McpnatsdError | None = None
+        """What is said to whoever comes while what runs here is being ended."""
         self._down_at = self.now()
         self._unwatch: Callable[[], None] = _nothing
 
     @property
     def in_flight(self) -> int:
-        return len(self._served) + len(self._single)
+        """Requests without an answer, and those of which parts are still to come."""
+        return len(self._served) + len(self._single) + len(self._uploads)
 
-    def listening(self) -> list[Served]:
-        """Return the subscriptions that are open: they end only when somebody ends them."""
-        return [one for one in self._served.values() if one.method == eras.LISTEN]
+    @property
+    def joined(self) -> bool:
+        """Whether it is in the queue group."""
+        return self._queue_sub is not None
 
-    def open(self) -> None:
+    def end_subscriptions(self, reason: str) -> None:
+        """End what would hold a drain up for ever: clients listen anew."""
+        for served in [one for one in self._served.values() if one.method == eras.LISTEN]:
+            params = {"requestId": jsonrpc.value_of(served.id), "reason": reason}
+            served.end(jsonrpc.notification(eras.CANCELLED, params))
+            if served.on_cancel is not None:
+                served.on_cancel(reason)
+
+    def open(self, *, join: bool = True) -> None:
         """Start to listen. What was closed may be opened again."""
+        self.closing = None
         self._unwatch = self.connection.watch(on_up=self._on_up, on_down=self._on_down)
         address, subscribe = self._address, self.connection.subscribe
         on_pinned = self._guard(PINNED_TOKENS, self._receive_pinned)
         on_cancel = self._guard(REQUEST_TOKENS, self._receive_cancel)
         self._subs = [subscribe(address.pinned, on_pinned), subscribe(address.cancels, on_cancel)]
-        self.join()
+        if join:
+            self.join()
 
     def join(self) -> None:
         """Enter the queue group, to get a share of the requests."""
@@ -122,6 +137,14 @@ class Responder:
             self._forget_left()
             self.connection.leave(self._queue_sub)
             self._queue_sub, self._left_sub = None, self._queue_sub
+
+    async def unpin(self) -> None:
+        """Take nothing more that names this instance; return when all that was on its way came."""
+        for sub in self._subs[:1]:
+            self.connection.leave(sub)
+        with suppress(BrokerAway):
+            await self.connection.flush()
+        self._uploads.forget()
 
     def close(self) -> None:
         """Stop listening."""
@@ -187,7 +210,10 @@ class Responder:
 
         Raises:
             RemoteProtocolError: It is in a wire that we do not speak, or its token is too long.
+            McpnatsdError: Nothing is taken any more.
         """
+        if self.closing is not None:
+            raise self.closing
         if len(message.call) > headers.LONGEST_CALL:
             raise RemoteProtocolError(f"{headers.CALL} is over {headers.LONGEST_CALL} characters")
         if message.headers.get(headers.WIRE, headers.WIRE_VERSION) != headers.WIRE_VERSION:
@@ -204,8 +230,15 @@ class Responder:
             self._offer_upload(message)
         elif message.frame == Frame.PART:
             self._uploads.receive(message, self.now())
-        else:
+        elif not self._is_second_copy(message):
             self._receive_exchange(message, self._uploads.finish(message))
+
+    def _is_second_copy(self, message: Incoming) -> bool:
+        """Say whether this very request is known: two NATS connections may both bring it."""
+        first = self._served.get(message.call) or self._finals.get(message.call)
+        if first is None:
+            return False
+        return first.user == message.user and first.reply == message.reply
 
     def _receive_exchange(self, message: Incoming, body: bytes) -> None:
         body = jsonrpc.single_line(body)
@@ -285,7 +318,12 @@ class Responder:
         log.log(
             level,
             "message refused",
-            extra={"server": self._address.server, "tail": message.tail, "error": str(fault)},
+            extra={
+                "server": self._address.server,
+                "subject": message.subject,
+                "caller": message.user.decode("latin-1") or None,
+                "error": str(fault),
+            },
         )
         if not message.reply:
             return

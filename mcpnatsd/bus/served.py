@@ -82,6 +82,10 @@ class Served:
         return b".".join(self._tokens[:own]).decode("latin-1")
 
     @property
+    def subject(self) -> str:
+        return b".".join(self._tokens).decode("latin-1")
+
+    @property
     def method(self) -> str:
         return self.asked.request.method
 

@@ -201,12 +201,23 @@ class Tunnel:
         elif frame == Frame.CLOSE:
             self._receive_close(found, body)
         elif frame in (Frame.ACK, Frame.RESUME):
-            self._give_up_at = None
-            self._close_old_lines(keep=0)
-            self._pipe.receive_control(found, self._now())
-            self._tell_room()
+            self._receive_sign(found, answer=frame == Frame.ACK)
         elif not frame and self.phase is Phase.OPENING:
             self._over(jsonrpc.reported(body))
+
+    def _receive_sign(self, found: dict[str, str], *, answer: bool) -> None:
+        """Take an `ack` or a `resume`: the instance lives.
+
+        It may have come back after us and not have heard our `resume`: then it knows none but an
+        old line, and would even say `close` on that. So it is told the new one.
+        """
+        self._give_up_at = None
+        if self._old_line_subjects:
+            self._pipe.beat(self._now())
+        if answer:
+            self._close_old_lines(keep=0)
+        self._pipe.receive_control(found, self._now())
+        self._tell_room()
 
     def _receive_close(self, found: dict[str, str], body: bytes) -> None:
         missing = (headers.number(found, headers.SENT) or 0) > self._pipe.received

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 LINGER: Final = 45.0
 """Seconds for which a closed tunnel still answers a client that missed the end."""
 
+HEARD_WITHIN: Final = 4.0
+"""Seconds for which an instance that leaves stays for clients that have not heard `close`."""
+
 SAY_CLOSE_EVERY: Final = 1.0
 """Seconds between answers to messages for a closed tunnel: a whole window may be on its way."""
 
@@ -251,6 +254,12 @@ class ServedTunnels:
                     self._forget(tunnel, "the client vanished")
             except Exception:  # one tunnel must not stop the clock of all
                 log.exception("a tunnel's clock failed")
+
+    async def wait_heard(self) -> None:
+        """Return when each client has heard that its session is closed, or not for long enough."""
+        deadline = self._now() + HEARD_WITHIN
+        while self._tunnels and self._now() < deadline:  # noqa: ASYNC110  # it has an end
+            await asyncio.sleep(0.02)
 
     def start(self) -> None:
         """Hear of reconnects, until `stop`. It may be started again."""

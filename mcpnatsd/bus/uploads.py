@@ -36,6 +36,10 @@ class Uploads:
         self._server = server
         self._open: dict[str, _Upload] = {}
 
+    def __len__(self) -> int:
+        """Return how many are under way."""
+        return len(self._open)
+
     def offer(self, incoming: Incoming, now: float) -> str:
         """Accept an upload before a byte of it is sent; return the id that its opener chose.
 
@@ -100,6 +104,10 @@ class Uploads:
         for token, upload in list(self._open.items()):
             if now - upload.touched_at >= GIVE_UP_AFTER:
                 del self._open[token]
+
+    def forget(self) -> None:
+        """Give up on all of them: no part can come any more."""
+        self._open.clear()
 
     def _upload_of(self, incoming: Incoming) -> _Upload:
         upload = self._open.get(incoming.pinned_id)

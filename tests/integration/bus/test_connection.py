@@ -369,6 +369,17 @@ async def test_a_creds_file_without_a_user_is_tried_again_not_read_for_ever(
             pass
 
 
+async def test_a_file_of_ours_that_is_missing_is_no_absence_of_nats(
+    natsd: NatsServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "user.creds"
+    natsd.reload(f"authorization {{ users: [{{ nkey: {seed_and_key()[1]} }}] }}")
+    async with opened(natsd.url, credentials=str(path), wait=False) as connection:
+        await until(lambda: connection.trouble is not None)
+        missing = f"{path} cannot be read: no such file or directory"
+        assert connection.trouble == f"we cannot log in to NATS: {missing}"
+
+
 def certificate(folder: Path) -> tuple[Path, Path]:
     """Make a certificate for 127.0.0.1 that signs itself."""
     cert, key = folder / "cert.pem", folder / "key.pem"

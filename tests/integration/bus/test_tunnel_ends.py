@@ -72,6 +72,10 @@ class Instance:
         self.connection = connection
         self.sessions: list[Session] = []
         self.refused: list[McpnatsdError] = []
+        self.deaf = False
+        self.missed: list[bytes] = []
+        """Subjects of what came while it was deaf."""
+
         self.tunnels = ServedTunnels(connection, line_bytes=MIB, instance=INSTANCE)
         self.tunnels.on_open = self._open
         self.tunnels.start()
@@ -90,6 +94,9 @@ class Instance:
 
     def _listen(self, subject: str, between: int) -> None:
         def receive(subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
+            if self.deaf:
+                self.missed.append(subject)
+                return
             if subject.endswith(b".server.discover"):
                 self.connection.publish(reply.decode(), LEGACY_ONLY)
                 return
@@ -401,6 +408,32 @@ async def test_a_closed_tunnel_acknowledges_nothing_more(
     said = client.frames("close") + client.frames("ack")
     assert {one[headers.ACK] for one in said} == {"2"}
     assert instance.session.lines == [ping(1)]
+
+
+async def test_a_client_that_was_back_before_the_instance_hears_that_its_session_is_closed(
+    natsd: NatsServer, prefix: str
+) -> None:
+    async with opened(natsd.url) as own, opened(natsd.url) as connection:
+        instance, owner = Instance(own, prefix), Owner()
+        await own.flush()
+        tunnel = Tunnel(connection, Inbox(connection), prefix, "srv", owner)
+        tunnel.open(INITIALIZE)
+        await until(lambda: owner.lines, LATE)
+        instance.tunnels.stop()  # it hears of the reconnect when the test says so
+        instance.deaf = True
+        natsd.restart()
+        now = asyncio.get_running_loop().time
+        await until(lambda: tunnel.tick(now()) or instance.missed, LATE)
+        instance.deaf = False
+        instance.tunnels._on_up()
+        await until(lambda: tunnel._give_up_at is None, LATE)
+        await connection.flush()
+        await own.flush()
+
+        instance.session.tunnel.close(InstanceLost("the test says so"))
+
+        await until(lambda: owner.faults, LATE)
+        assert str(owner.faults[0]) == "the test says so"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Who we are, out of files and strings."""
 
 import base64
+import ssl
 from pathlib import Path
 
 import nkeys  # type: ignore[import-untyped]
 import pytest
 
 from mcpnatsd.bus import credentials
+from mcpnatsd.config.model import TlsConfig
 from mcpnatsd.errors import ConfigError
 
 SEED = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER).decode()
@@ -53,3 +55,39 @@ def test_a_broken_seed_is_an_error_that_does_not_show_it(seed: bytes) -> None:
     with pytest.raises(ConfigError, match="not valid") as caught:
         credentials.sign(seed, "nonce")
     assert not seed or seed.decode() not in str(caught.value)
+
+
+def test_space_around_a_seed_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "user.nk"
+    path.write_text(f"\n {SEED}\n", encoding="utf-8")
+
+    assert credentials.nkey_seed(f"\n {SEED}\n") == SEED.encode()
+    assert credentials.nkey_seed(str(path)) == SEED.encode()
+
+
+def test_all_files_may_be_in_ones_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "user.nk").write_text(SEED, encoding="utf-8")
+    (tmp_path / "ca.pem").write_text("", encoding="utf-8")
+
+    assert credentials.nkey_seed("~/user.nk") == SEED.encode()
+    with pytest.raises(ssl.SSLError):  # it is found, and holds no certificate
+        credentials.tls_context(TlsConfig(ca="~/ca.pem"))
+    with pytest.raises(ConfigError, match="no-such-user/x cannot be read: no such file"):
+        credentials.nkey_seed("~no-such-user/x")
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    missing, there = str(tmp_path / "missing"), tmp_path / "there"
+    there.touch()
+    reads = (
+        lambda: credentials.user_jwt(missing),
+        lambda: credentials.user_seed(missing),
+        lambda: credentials.nkey_seed(missing),
+        lambda: credentials.tls_context(TlsConfig(ca=missing)),
+        lambda: credentials.tls_context(TlsConfig(cert=missing, key=str(there))),
+        lambda: credentials.tls_context(TlsConfig(cert=str(there), key=missing)),
+    )
+    for read in reads:
+        with pytest.raises(ConfigError, match=f"{missing} cannot be read: no such file"):
+            read()

@@ -260,3 +260,65 @@ async def test_a_request_without_a_connection_is_held_until_there_is_one(side: S
     await asyncio.sleep(0)
 
     assert side.last.subject == "mcp.req.git.tools.call.x"
+
+
+class Flapping(Side):
+    """A side whose broker restarts every 9 s, for the clocks that begin anew with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 1000.0
+        self.requester._now = lambda: self.seconds
+
+    def restart(self) -> None:
+        self.seconds += 9.0
+        self.requester._tick_all()
+        for _on_up, on_down in self.wire.watchers:
+            on_down()
+        self.seconds += 30.0  # an outage counts for nothing
+        self.wire.returned = True
+        self.wire.come_back()
+        self.requester._tick_all()
+
+
+async def test_a_broker_that_restarts_all_the_time_keeps_no_call_open() -> None:
+    side = Flapping()
+    side.wire.come_back()
+    call = side.call()
+    side.answer(call, ("Mcp-Frame", "alive"))
+
+    for _ in range(4):
+        side.restart()
+    assert side.client.faults == []
+    for _ in range(2):
+        side.restart()
+
+    (fault,) = side.client.faults
+    assert "whether it ran is unknown" in str(fault)
+
+
+async def test_a_broker_that_restarts_all_the_time_loses_no_call_that_is_heard_of() -> None:
+    side = Flapping()
+    side.wire.come_back()
+    call = side.call()
+    side.answer(call, ("Mcp-Frame", "alive"))
+    for _ in range(20):
+        side.restart()
+        side.answer(call, ("Mcp-Frame", "running"))
+
+    assert side.client.faults == []
+
+
+async def test_a_server_that_is_gone_is_told_though_its_broker_restarts_all_the_time() -> None:
+    side = Flapping()
+    side.wire.come_back()
+    first = side.call()
+    side.answer(first, body=FINAL)
+    call = side.call()
+    for _ in range(6):
+        side.restart()
+        call.phase = Phase.SENT
+        side.requester.refused(call, "503")
+
+    (fault,) = side.client.faults
+    assert "nobody serves 'git'" in str(fault)

@@ -187,3 +187,57 @@ async def test_one_exchange_that_cannot_tick_stops_no_other(side: Side) -> None:
 
 def _raise(_reason: str) -> None:
     raise ValueError
+
+
+PINNED = "mcp.ses.git.i1"
+LINE = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}'
+
+
+def pinned(side: Side, reply: str = "r.0", token: str = "a" * 32) -> None:
+    side.wire.arrive(f"{PINNED}.{token}.tools.call.x", LINE, ("Mcp-Call", "c.1"), reply=reply)
+
+
+async def test_a_request_whose_parts_are_still_to_come_is_in_flight(side: Side) -> None:
+    upload = ("Mcp-Upload", f"{len(LINE)}, 2"), ("Mcp-Tunnel", "a" * 32), ("Mcp-Call", "c.1")
+    side.wire.arrive(REQUEST, b"", *upload, reply="r.0")
+    assert side.responder.in_flight == 1
+
+    subject = f"{PINNED}.{'a' * 32}.tools.call.x"
+    frame = ("Mcp-Frame", "part"), ("Mcp-Part", "1/2"), ("Mcp-Call", "c.1")
+    side.wire.arrive(subject, LINE[:9], *frame, reply="r.0")
+    side.wire.arrive(subject, LINE[9:], ("Mcp-Part", "2/2"), ("Mcp-Call", "c.1"), reply="r.0")
+
+    assert side.responder.in_flight == len(side.backend.requests) == 1
+
+
+async def test_parts_that_cannot_come_any_more_hold_nothing_up(side: Side) -> None:
+    upload = ("Mcp-Upload", "9, 2"), ("Mcp-Tunnel", "a" * 32), ("Mcp-Call", "c.1")
+    side.wire.arrive(REQUEST, b"", *upload, reply="r.0")
+
+    await side.responder.unpin()
+
+    assert side.responder.in_flight == 0
+
+
+async def test_a_pinned_request_that_comes_twice_runs_once(side: Side) -> None:
+    pinned(side)
+    pinned(side)
+    sent = list(side.wire.sent)
+    assert len(side.backend.requests) == 1
+    assert sent == []
+
+    side.backend.requests[0].finish(FINAL)
+    sent = list(side.wire.sent)
+    pinned(side)
+
+    assert len(side.backend.requests) == 1
+    assert side.wire.sent == sent
+
+
+async def test_a_pinned_request_that_uses_a_token_again_runs(side: Side) -> None:
+    pinned(side)
+    side.backend.requests[0].finish(FINAL)
+
+    pinned(side, reply="r.9")
+
+    assert len(side.backend.requests) == 2

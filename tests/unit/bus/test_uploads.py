@@ -180,3 +180,15 @@ def test_so_has_the_number_of_uploads() -> None:
 
     with pytest.raises(Busy):
         taken.offer(announcement("0, 1"), 0.0)
+
+
+def test_what_nobody_can_finish_any_more_is_given_up() -> None:
+    taken = store()
+    taken.offer(announcement("4, 2"), 0.0)
+    assert len(taken) == 1
+
+    taken.forget()
+
+    assert len(taken) == 0
+    with pytest.raises(RemoteProtocolError, match="nobody announced"):
+        taken.receive(part("1/2", b"ab"), 0.0)

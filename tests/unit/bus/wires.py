@@ -43,6 +43,9 @@ class Wire:
     def leave(self, sub: int) -> None:
         """What is on its way arrives all the same."""
 
+    async def flush(self) -> None:
+        """Nothing is ever on its way."""
+
     def publish(
         self, subject: str, body: bytes, *, reply: str = "", headers: bytes | None = None
     ) -> None:
@@ -55,8 +58,9 @@ class Wire:
         self.watchers.append(watcher)
         return lambda: self.watchers.remove(watcher)
 
-    def watch_denied(self, on_denied: Callable[[str, str], None]) -> None:
+    def watch_denied(self, on_denied: Callable[[str, str], None]) -> Callable[[], None]:
         self.denials.append(on_denied)
+        return lambda: self.denials.remove(on_denied)
 
     def come_back(self) -> None:
         for on_up, _on_down in list(self.watchers):
