@@ -10,9 +10,12 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from mcpnatsd.errors import UsageError
+
+if TYPE_CHECKING:
+    from mcpnatsd.journal import Journal
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIM_LOGGER: Final = "mcpnatsd.frontends.stdio"
@@ -21,27 +24,52 @@ _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "ascti
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 _PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
+JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
+
+FIELDS: Final = {
+    "caller": "MCP_CALLER",
+    "era": "MCP_ERA",
+    "method": "MCP_METHOD",
+    "server": "MCP_SERVER",
+    "tool": "MCP_TOOL",
+    "subject": "NATS_SUBJECT",
+    "url": "NATS_URL",
+}
+"""What a fact is called in the journal. Those that nobody looks for are MCPNATSD_NAME."""
+
 
 def set_up(
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
     *,
     default: str = "INFO",
+    journal: str = JOURNAL_SOCKET,
 ) -> None:
     """Log to a stream, stderr by default, as LOG_LEVEL, LOG_FORMAT and NO_COLOR say.
+
+    A stream that systemd connected to the journal stands for it: entries then go there with fields.
 
     Raises:
         UsageError: One of them makes no sense.
     """
     stream = stream or sys.stderr
     level = _choice(environ, "LOG_LEVEL", default, LEVELS)
-    target = logging.StreamHandler(stream)
-    target.setFormatter(_formatter(stream, environ))
+    target = _target(stream, environ, journal)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(target)
     root.setLevel(level)
+
+
+def set_level(level: str | None, environ: Mapping[str, str] = os.environ) -> None:
+    """Log from a severity on; without one, from what LOG_LEVEL says.
+
+    Raises:
+        UsageError: LOG_LEVEL makes no sense.
+    """
+    level = level or _choice(environ, "LOG_LEVEL", "INFO", LEVELS)
+    logging.getLogger().setLevel(level.upper())
 
 
 def set_up_shim(environ: Mapping[str, str] = os.environ) -> None:
@@ -82,6 +110,30 @@ class JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in [_phrase(record), *_trace(self, record)])
 
 
+class JournalHandler(logging.Handler):
+    """Entries with a field for each fact. What the journal could not take is told once it can."""
+
+    def __init__(self, journal: "Journal", instead: logging.Handler) -> None:
+        super().__init__()
+        self._journal = journal
+        self._instead = instead
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            taken = self._journal.send(_entry(record))
+            if taken and (lost := self._journal.take_dropped()):
+                facts = {"lost": lost, "levelname": "WARNING", "msg": "entries not taken"}
+                self._journal.send(_entry(logging.makeLogRecord({**facts, "name": __name__})))
+        except OSError:
+            self._instead.handle(record)
+        except Exception:  # noqa: BLE001  # as every handler of logging does
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._journal.close()
+        super().close()
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
@@ -99,12 +151,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def _formatter(stream: TextIO, environ: Mapping[str, str]) -> logging.Formatter:
+def _target(stream: TextIO, environ: Mapping[str, str], journal: str) -> logging.Handler:
+    target = logging.StreamHandler(stream)
     if _choice(environ, "LOG_FORMAT", "TEXT", ("TEXT", "JSON")) == "JSON":
-        return JsonFormatter()
-    if is_journal(stream, environ.get("JOURNAL_STREAM", "")):
-        return JournalFormatter()
-    return LineFormatter(colour=stream.isatty() and not environ.get("NO_COLOR"))
+        target.setFormatter(JsonFormatter())
+    elif is_journal(stream, environ.get("JOURNAL_STREAM", "")):
+        target.setFormatter(JournalFormatter())
+        return _journal(journal, target)
+    else:
+        target.setFormatter(LineFormatter(colour=stream.isatty() and not environ.get("NO_COLOR")))
+    return target
+
+
+def _journal(path: str, instead: logging.Handler) -> JournalHandler:
+    from mcpnatsd.journal import Journal  # noqa: PLC0415  # Windows has nothing of it
+
+    return JournalHandler(Journal(path), instead)
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
@@ -129,7 +191,27 @@ def _phrase(record: logging.LogRecord) -> str:
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in record.__dict__.items() if name not in _OWN}
+    """Return what an entry tells beside its phrase; None is a fact that there is not."""
+    facts = record.__dict__.items()
+    return {name: value for name, value in facts if name not in _OWN and value is not None}
+
+
+def _entry(record: logging.LogRecord) -> dict[str, object]:
+    """Return a journal's entry: the line that others get, and each fact in a field too."""
+    facts = {
+        FIELDS.get(name, f"MCPNATSD_{name.upper()}"): value
+        for name, value in _facts(record).items()
+    }
+    return {
+        "MESSAGE": "\n".join([_phrase(record), *_trace(logging.Formatter(), record)]),
+        "PRIORITY": _PRIORITIES.get(record.levelname, 6),
+        "SYSLOG_IDENTIFIER": "mcpnatsd",
+        "LOGGER": record.name,
+        "CODE_FILE": record.pathname,
+        "CODE_LINE": record.lineno,
+        "CODE_FUNC": record.funcName,
+        **facts,
+    }
 
 
 def _value(value: object) -> str:

@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -105,14 +107,111 @@ def test_an_exception_comes_with_its_trace() -> None:
     assert "\x1b" not in rest[-1]
 
 
-def test_the_journal_gets_priorities_and_no_time(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
+@pytest.fixture
+def journal(tmp_path: Path) -> str:
+    return str(tmp_path / "socket")
+
+
+@pytest.fixture
+def entries(journal: str) -> Iterator[socket.socket]:
+    """The other end, where journald would be."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(journal)
+        end.settimeout(5)
+        yield end
+
+
+@contextmanager
+def under_systemd(folder: Path, journal: str) -> Iterator[Path]:
+    """Log to what systemd said is its journal; yield what stands for stderr."""
+    path = folder / "stderr"
     with path.open("w", encoding="utf-8") as stream:
         status = os.fstat(stream.fileno())
-        log.set_up(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        log.set_up(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, journal=journal)
+        yield path
+        logging.getLogger().handlers[0].close()
+
+
+def test_the_journal_gets_a_line_and_a_field_for_each_fact(
+    tmp_path: Path, journal: str, entries: socket.socket
+) -> None:
+    facts = {
+        "server": "git",
+        "tool": "log",
+        "caller": "alice",
+        "subject": "mcp.req.git.tools.call.log",
+        "pid": 7,
+        "error": None,
+    }
+    with under_systemd(tmp_path, journal) as stderr:
+        OURS.warning("call failed", extra=facts)
+
+    entry = entries.recv(65536).decode().splitlines()
+    assert entry[0].startswith("MESSAGE=call failed server=git tool=log caller=alice ")
+    assert {
+        "PRIORITY=4",
+        "SYSLOG_IDENTIFIER=mcpnatsd",
+        "LOGGER=mcpnatsd.test",
+        "MCP_SERVER=git",
+        "MCP_TOOL=log",
+        "MCP_CALLER=alice",
+        "NATS_SUBJECT=mcp.req.git.tools.call.log",
+        "MCPNATSD_PID=7",
+        "CODE_FUNC=test_the_journal_gets_a_line_and_a_field_for_each_fact",
+    } <= set(entry)
+    assert not [line for line in entry if line.startswith("MCPNATSD_ERROR")]
+    assert stderr.read_text() == ""
+
+
+def test_the_journal_gets_an_exceptions_trace_in_the_same_entry(
+    tmp_path: Path, journal: str, entries: socket.socket
+) -> None:
+    with under_systemd(tmp_path, journal):
+        try:
+            int("x")
+        except ValueError:
+            OURS.exception("it failed")
+
+    entry = entries.recv(65536)
+    assert entry.startswith(b"MESSAGE\n")
+    assert b"it failed\n    Traceback" in entry
+
+
+def test_what_the_journal_did_not_take_is_told_once_it_can(
+    tmp_path: Path, journal: str, entries: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpnatsd.journal.SEND_TIMEOUT", 0.001)
+    monkeypatch.setattr("mcpnatsd.journal.PAUSE", 0.0)
+    more = 2 * int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    with under_systemd(tmp_path, journal):
+        for number in range(more):
+            OURS.info("one of many", extra={"number": number})
+        taken = received(entries)
+        OURS.info("again")
+        told = received(entries)
+
+    assert 0 < len(taken) < more
+    assert [b"again" in one for one in told] == [True, False]
+    assert f"\nMCPNATSD_LOST={more - len(taken)}\n".encode() in told[1]
+
+
+def received(end: socket.socket) -> list[bytes]:
+    """Return the entries that are there by now."""
+    end.settimeout(0)
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(end.recv(65536))
+    return found
+
+
+def test_without_a_journal_behind_it_stderr_gets_priorities_and_no_time(
+    tmp_path: Path, journal: str
+) -> None:
+    with under_systemd(tmp_path, journal) as stderr:
         OURS.warning("NATS is away", extra={"url": "nats://a"})
 
-    assert path.read_text() == "<4>NATS is away url=nats://a\n"
+    assert stderr.read_text() == "<4>NATS is away url=nats://a\n"
 
 
 def test_a_stream_that_is_not_the_journal_has_times(tmp_path: Path) -> None:
