@@ -6,6 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from mcpnatsd.backends.place import Place
+from mcpnatsd.bus.directory import survey
+from mcpnatsd.errors import BusError
+from mcpnatsd.protocol.discovery import State
+
 log = logging.getLogger(__name__)
 
 TROUBLED_AFTER: Final = 3
@@ -16,6 +21,9 @@ LOOK_EVERY: Final = 5.0
 
 MOST_LOOKS: Final = 6
 """Looks after which a client may try again whether a legacy server can be started."""
+
+_UNABLE: Final = frozenset({State.FAILING, State.DRAINING, State.ASIDE})
+"""States of an instance that takes no requests, or would answer none."""
 
 
 class Aside:
@@ -28,19 +36,20 @@ class Aside:
         count_others: Callable[[], Awaitable[int]],
         leave: Callable[[], None],
         join: Callable[[], None],
-        tries_itself: Callable[[], bool],
+        try_again: Callable[[], bool],
     ) -> None:
         """Take what tells of others, and what to do.
 
-        `tries_itself` says whether a start is tried again without a client, whose success joins.
-        A modern process is; a session is a client's, and nobody opens one here meanwhile.
+        `try_again` has a start tried again without a client, whose success joins; it says whether
+        that is possible. One of a client's own is not, as no client comes here meanwhile.
         """
         self._server = server
         self._count_others = count_others
         self._leave = leave
         self._join = join
-        self._tries_itself = tries_itself
-        self._away = False
+        self._try_again = try_again
+        self._stepping = False
+        self._told = ""
         self._started = asyncio.Event()
 
     def started(self) -> None:
@@ -49,27 +58,60 @@ class Aside:
         self._join()
 
     async def step(self) -> None:
-        """Leave the group if there are others; come back when there are none any more."""
-        others = await self._count_others()
-        if not others:
-            self._join()
-        elif not self._away:
-            self._away = True
-            self._started.clear()
+        """Leave the group if there are others; come back when there are none any more.
+
+        While it is away, or asks whether there are others, another step is none.
+        """
+        if self._stepping:
+            return
+        self._stepping = True
+        self._started.clear()
+        try:
+            await self._step()
+        finally:
+            self._stepping = False
+
+    async def _step(self) -> None:
+        others = await self._others()
+        if self._started.is_set():
+            return  # while others were asked
+        if others:
             self._leave()
             log.warning("left to other instances", extra={"server": self._server, "others": others})
-            try:
-                await self._wait()
-            finally:
-                self._away = False
+            await self._wait()
+        self._join()
 
     async def _wait(self) -> None:
         looks = 0
-        while not self._started.is_set() and (looks < MOST_LOOKS or self._tries_itself()):
+        while self._try_again() or looks < MOST_LOOKS:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
                     await self._started.wait()
+                    return
             looks += 1
-            if not await self._count_others():
-                break
-        self._join()
+            if not await self._others():
+                return
+
+    async def _others(self) -> int:
+        """Return how many there are; none, if NATS does not let us ask."""
+        try:
+            found = await self._count_others()
+        except BusError as error:
+            facts = {"server": self._server, "error": str(error)}
+            level = logging.DEBUG if str(error) == self._told else logging.WARNING
+            log.log(level, "cannot see other instances; requests stay here", extra=facts)
+            self._told = str(error)
+            return 0
+        self._told = ""
+        return found
+
+
+async def count_others(place: Place, server: str) -> int:
+    """Return how many other instances there are to whom requests can be left.
+
+    Raises:
+        BusError: NATS is away, or does not let us ask.
+    """
+    prefix = place.prefix.listening
+    found = await survey(place.connection, place.inbox, prefix=prefix, server=server)
+    return sum(one.id != place.instance and one.state not in _UNABLE for one in found)

@@ -9,63 +9,41 @@ import logging
 import secrets
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Final
 
-from mcpnatsd.backends.aside import TROUBLED_AFTER, Aside
+from mcpnatsd.backends.aside import TROUBLED_AFTER, Aside, count_others
+from mcpnatsd.backends.call_log import say_answered
 from mcpnatsd.backends.caller import Caller
 from mcpnatsd.backends.catalogue import Catalogue
+from mcpnatsd.backends.faults import instance_stopping
 from mcpnatsd.backends.forwarder import Forwarder
 from mcpnatsd.backends.launch import Launcher
 from mcpnatsd.backends.legacy_shared import Member, SharedLegacy
 from mcpnatsd.backends.modern import Modern
+from mcpnatsd.backends.place import Place
+from mcpnatsd.backends.presence import AWAY_AFTER, Presence, is_of_the_connection
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.backends.seat import Seats
 from mcpnatsd.backends.session import LegacySession
 from mcpnatsd.backends.shared import Shared
 from mcpnatsd.backends.translated_client import PARKED_FOR
 from mcpnatsd.backends.translator import Translator
-from mcpnatsd.bus.connection import Connection
-from mcpnatsd.bus.directory import survey
-from mcpnatsd.bus.finals import Finals
-from mcpnatsd.bus.inbox import Inbox
 from mcpnatsd.bus.responder import Address, Responder
 from mcpnatsd.bus.served import Served
 from mcpnatsd.bus.tunnel_server import ServedTunnel, ServedTunnels
 from mcpnatsd.config.model import Isolation, ServerConfig, Start
 from mcpnatsd.errors import BrokerAway, Busy, InstanceLost, McpnatsdError, Outcome
-from mcpnatsd.protocol import discovery, eras, jsonrpc, subjects
+from mcpnatsd.protocol import discovery, eras, subjects
 from mcpnatsd.protocol.discovery import Description
+from mcpnatsd.protocol.lifecycle import State as Life
 from mcpnatsd.protocol.parked import Seal
 
 log = logging.getLogger(__name__)
 
+UNSTARTED: Final = (Life.STARTING, Life.BACKOFF)
 MOST_SESSIONS: Final = 256
 """Legacy sessions open at a time on one server. More are refused as busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where on the bus a bridge is."""
-
-    connection: Connection
-    inbox: Inbox
-    prefix: subjects.Prefix
-    instance: str
-    version: str
-    """Of this program."""
-
-    finals: Finals
-    """Kept for all servers of this process together."""
-
-
-def identity(config: ServerConfig) -> str:
-    """Return a hash of what runs. Arguments may hold secrets: of them only the number counts."""
-    where = (config.url or "").partition("?")[0]  # and so may a query
-    known = (config.name, where or config.command[0], len(config.command))
-    return sha256(repr(known).encode()).hexdigest()[:16]
 
 
 class Bridge:
@@ -96,11 +74,12 @@ class Bridge:
         self._takes_tunnels = tunnels
         self._aside = Aside(
             self.server,
-            count_others=self._others,
+            count_others=lambda: count_others(place, config.name),
             leave=self._step_aside,
             join=self._join,
-            tries_itself=lambda: bool(self.catalogue.verdict.modern),
+            try_again=self._try_again,
         )
+        self.presence = Presence(config, launcher, self, place.connection.wait_up)
         self._started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._group: asyncio.TaskGroup | None = None
         seal = Seal(place.instance, secrets.token_bytes(32))
@@ -147,6 +126,21 @@ class Bridge:
         return len(self.sessions) + members + len(self.translator.sessions)
 
     @property
+    def joined(self) -> bool:
+        return self.responder.joined
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether its start is tried again without a client, and shows when it works again."""
+        verdict = self.catalogue.verdict
+        telling = verdict.modern or (self.config.url is not None and not verdict.legacy)
+        return bool(telling) and any(one.lifecycle.state in UNSTARTED for one in self.shared)
+
+    @property
+    def _is_away(self) -> bool:
+        return self.config.url is not None and is_of_the_connection(self.last_fault)
+
+    @property
     def state(self) -> discovery.State:
         if self.draining:
             return discovery.State.DRAINING
@@ -155,25 +149,36 @@ class Bridge:
             return discovery.State.RUNNING
         return discovery.State.FAILING if self.last_fault else discovery.State.ASLEEP
 
+    @property
+    def _told_state(self) -> discovery.State:
+        """What others are told: they do not leave requests to one that would not answer them."""
+        if not self.draining and not self.joined:
+            return discovery.State.ASIDE
+        return discovery.State.FAILING if self._is_away and not self.draining else self.state
+
     async def run(self) -> None:
         """Serve until cancelled."""
         unwatch = self._place.connection.watch(on_up=self._tell_up, on_down=lambda: None)
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._tunnels.start()
-                self.responder.open()
-                self._tell_up()
-                self._warm_up()
-                self.spawn(self.responder.run())
-                self.spawn(self._forwarder.run())
-                await self._tick_for_ever()
+                try:
+                    self._tunnels.start()
+                    self.responder.open(join=not self.presence.looks_first)
+                    self._tell_up()
+                    self._warm_up()
+                    self.spawn(self.responder.run())
+                    self.spawn(self._forwarder.run())
+                    self.spawn(self.presence.run())
+                    await self._tick_for_ever()
+                finally:
+                    self.responder.closing = instance_stopping(self.config)
         finally:
             unwatch()
             self.responder.close()
             self._tunnels.stop()
 
-    async def drain(self) -> None:
-        """Leave the queue group, finish what is open, and let sessions go elsewhere."""
+    async def drain(self, parked_for: float = PARKED_FOR) -> None:
+        """Leave the queue group, finish what is open, for so long what is parked; move sessions."""
         self.draining = True
         self.responder.blocks.pin(yes=False)
         self._publish_event("down")
@@ -182,10 +187,17 @@ class Bridge:
             await self._place.connection.flush()
         except BrokerAway:
             log.info("draining while NATS is away", extra={"server": self.server})
-        parked_until = self.responder.now() + PARKED_FOR
+        await self._finish(parked_for)
+        await self._tunnels.wait_heard()
+        # What is pinned here goes elsewhere from now on, and what is on its way is still taken.
+        await self.responder.unpin()
+        await self._finish(parked_for)
+
+    async def _finish(self, parked_for: float) -> None:
+        parked_until = self.responder.now() + parked_for
         while self.responder.in_flight or self.open_sessions:
             self._close_idle_sessions()
-            self._end_subscriptions()
+            self.responder.end_subscriptions("the server is stopping")
             if self.responder.now() >= parked_until:
                 self.translator.end_parked()
             await asyncio.sleep(0.02)
@@ -230,7 +242,8 @@ class Bridge:
 
     def start_failed(self, failures: int, fault: McpnatsdError) -> None:
         self.last_fault = str(fault)
-        if failures >= TROUBLED_AFTER and not self.draining:
+        troubled = failures >= (AWAY_AFTER if self._is_away else TROUBLED_AFTER)
+        if (troubled or not self.joined) and self._place.connection.up and not self.draining:
             self.spawn(self._aside.step())
 
     def has_room(self) -> bool:
@@ -239,18 +252,16 @@ class Bridge:
     def forward(self, caller: Caller, instance: str) -> None:
         self._forwarder.forward(caller, instance)
 
-    async def _others(self) -> int:
-        """Return how many other instances there are that can start the server."""
-        place = self._place
-        prefix = place.prefix.listening
-        found = await survey(place.connection, place.inbox, prefix=prefix, server=self.server)
-        return sum(one.id != place.instance and one.state != "failing" for one in found)
-
     def _step_aside(self) -> None:
         if not self.draining:
             self.responder.leave()
         for shared in self.shared:
             shared.want()
+
+    def _try_again(self) -> bool:
+        for shared in self.shared if self.is_tried else ():
+            shared.want()
+        return self.is_tried or self._is_away
 
     def _join(self) -> None:
         if not self.draining:
@@ -324,26 +335,14 @@ class Bridge:
                 member.client_gone("draining")
         self.translator.end_idle(fault)
 
-    def _end_subscriptions(self) -> None:
-        """End the subscriptions that would hold a drain up for ever: clients listen anew."""
-        for served in self.responder.listening():
-            reason = "the server is stopping"
-            params = {"requestId": jsonrpc.value_of(served.id), "reason": reason}
-            served.end(jsonrpc.notification(eras.CANCELLED, params))
-            if served.on_cancel is not None:
-                served.on_cancel(reason)
-
     # Looking.
 
     def describe(self) -> Description:
         """Return what `$SRV.INFO` and `$SRV.STATS` say of this server."""
         verdict, catalogue = self.catalogue.verdict, self.catalogue
         metadata = {
-            discovery.ERAS: verdict.names,
-            discovery.IDENTITY: identity(self.config),
-            discovery.STATE: self.state,
-            discovery.TOOLS: str(len(catalogue.tools)) if catalogue.listed else "",
-            discovery.REVISIONS: ",".join(verdict.revisions),
+            **catalogue.metadata,
+            discovery.STATE: self._told_state,
             discovery.HOSTNAME: socket.gethostname(),
         }
         return Description(
@@ -380,6 +379,7 @@ class Bridge:
             return  # its holder counts it
         seconds = self.responder.now() - served.opened_at
         self.catalogue.statistics.record(served.method, served.asked.name, seconds, served.error)
+        say_answered(self.server, served, seconds)
 
     def _tell_up(self) -> None:
         """Tell whoever listens, after each (re)connect: a first one comes after our start."""

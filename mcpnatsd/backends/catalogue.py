@@ -1,14 +1,22 @@
 """What one server is known to be: its eras, its tools, what its endpoints have done."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 from mcpnatsd.backends.recall import Known, Recall
 from mcpnatsd.config.model import EraChoice, ServerConfig
-from mcpnatsd.protocol import eras, tool_rules
+from mcpnatsd.protocol import discovery, eras, tool_rules
 from mcpnatsd.protocol.eras import Verdict
 from mcpnatsd.protocol.jsonrpc import Response
 from mcpnatsd.protocol.statistics import Statistics
 from mcpnatsd.protocol.tool_rules import ToolRules
+
+
+def identity(config: ServerConfig) -> str:
+    """Return a hash of what runs. Arguments may hold secrets: of them only the number counts."""
+    where = (config.url or "").partition("?")[0]  # and so may a query
+    known = (config.name, where or config.command[0], len(config.command))
+    return sha256(repr(known).encode()).hexdigest()[:16]
 
 
 class Catalogue:
@@ -46,6 +54,16 @@ class Catalogue:
     @property
     def listed(self) -> bool:
         return self._known.tools is not None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What discovery tells of it."""
+        return {
+            discovery.ERAS: self.verdict.names,
+            discovery.IDENTITY: identity(self._config),
+            discovery.TOOLS: str(len(self.tools)) if self.listed else "",
+            discovery.REVISIONS: ",".join(self.verdict.revisions),
+        }
 
     def learn_verdict(self, verdict: Verdict) -> None:
         if verdict.legacy is not None:

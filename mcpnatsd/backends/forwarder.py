@@ -99,6 +99,7 @@ class Forwarder:
             for one, call in list(self._open.values()):
                 self._cancel(one, call, "the instance is stopping")
                 one.caller.fail(InstanceLost(text))
+            self._requester.stop()  # the connection outlives a server that a reload removes
 
     def _cancel(self, one: _Forwarded, call: Call, reason: str) -> None:
         self._requester.cancel(call, reason)

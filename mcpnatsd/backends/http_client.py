@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore2
 
 from mcpnatsd.backends.http_network import Network
+from mcpnatsd.backends.presence import BROKEN, UNREACHABLE
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import ProcessDied, RemoteProtocolError
 
@@ -86,7 +87,7 @@ class HttpClient:
         self._calls, self._streams = self._pool(), self._pool()
         self._now = asyncio.get_running_loop().time
         self._checking = asyncio.Lock()
-        self._checked_at = self._now()
+        self._checked_at = self._now() - CHECK_EVERY
 
     @property
     def where(self) -> str:
@@ -154,7 +155,7 @@ class HttpClient:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     _, writer = await asyncio.open_connection(host, port)
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, UnicodeError) as error:
                 raise self._unreachable(error) from None
             self._checked_at = self._now()
             writer.transport.abort()
@@ -224,10 +225,10 @@ class HttpClient:
         return [(name.encode("ascii"), value.encode("ascii")) for name, value in every.items()]
 
     def _unreachable(self, error: BaseException) -> Unreachable:
-        return Unreachable(f"cannot be reached at {self.where}: {_reason(error)}")
+        return Unreachable(f"{UNREACHABLE} {self.where}: {_reason(error)}")
 
     def _broken(self, error: BaseException) -> ProcessDied:
-        return ProcessDied(f"broke the connection at {self.where}: {_reason(error)}")
+        return ProcessDied(f"{BROKEN} {self.where}: {_reason(error)}")
 
 
 _NEVER_SENT: Final = (
@@ -264,6 +265,8 @@ def _reason(error: BaseException) -> str:
             return f"its certificate is not trusted ({cause.verify_message})"
         if isinstance(cause, socket.gaierror):
             return "its name is not known"
+        if isinstance(cause, UnicodeError):
+            return "its name is none that a host can have"
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno).lower()
         cause = cause.__cause__ or cause.__context__

@@ -1,11 +1,15 @@
 """Stands in for configured servers that listen at a URL."""
 
 import asyncio
+from typing import Final
 
 from mcpnatsd.backends.http_client import HttpClient
 from mcpnatsd.backends.http_process import RemoteProcess
 from mcpnatsd.backends.launch import Listener
 from mcpnatsd.config.model import ServerConfig
+
+FRESH: Final = 0.5
+"""Seconds for which the answer to an earlier look is good."""
 
 
 class RemoteLauncher:
@@ -16,16 +20,27 @@ class RemoteLauncher:
 
     async def start(self, config: ServerConfig, listener: Listener) -> RemoteProcess:
         """Start a stand-in. Whether anybody is there, its first request shows."""
-        client = self._clients.get(config.name)
-        if client is None:
-            client = self._clients[config.name] = HttpClient(config)
-        process = RemoteProcess(config, client, listener)
+        process = RemoteProcess(config, self._client(config), listener)
         try:
             await process.begin()
         except asyncio.CancelledError:
             process.kill()
             raise
         return process
+
+    async def look(self, config: ServerConfig) -> None:
+        """Find out whether anybody listens there.
+
+        Raises:
+            ProcessDied: Nobody does.
+        """
+        await self._client(config).check(within=FRESH)
+
+    def _client(self, config: ServerConfig) -> HttpClient:
+        client = self._clients.get(config.name)
+        if client is None:
+            client = self._clients[config.name] = HttpClient(config)
+        return client
 
     async def close(self) -> None:
         """Close all connections."""

@@ -39,7 +39,7 @@ class Network(httpcore2.AsyncNetworkBackend):
                 reader, writer = await asyncio.open_connection(host, port, limit=_BUFFER_BYTES)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("it did not answer in time") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(str(error)) from error
         _set(writer.get_extra_info("socket"), socket_options or ())
         return Stream(reader, writer)

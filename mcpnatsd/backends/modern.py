@@ -216,6 +216,7 @@ class Modern:
         for caller in discovers:
             self.receive(caller)
         if not usable:
+            self._owner.modern_ready()  # it is there, and it answers
             self.settled.set()
             for shared in self._shared.values():
                 for caller in shared.take_waiting():

@@ -5,6 +5,7 @@ with the first server, and again should it ever die.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ from mcpnatsd.backends.process import Exit, SpawnedProcess, Spec
 from mcpnatsd.backends.reaper_link import Order, ReaperLink
 from mcpnatsd.errors import ProcessDied
 from mcpnatsd.protocol.lines import Oversize
+
+log = logging.getLogger(__name__)
 
 _START_TIMEOUT: Final = 30.0
 """Seconds for fork and exec alone. A program on a network file system may take some."""
@@ -117,4 +120,7 @@ def _advice(spec: Spec, problem: str) -> str:
         return "check its cwd"
     if "/" in spec.command[0]:
         return "check its command"
-    return f"check its command, which is looked for in PATH={spec.env.get('PATH', '')}"
+    # The folders of this machine are for its own log: the sentence goes to callers anywhere.
+    facts = {"server": spec.name, "command": spec.command[0], "path": spec.env.get("PATH", "")}
+    log.warning("the program is looked for in PATH", extra=facts)
+    return "check its command, and the PATH that the daemon's log names"

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from mcpnatsd.backends.call_log import say_session_answered
 from mcpnatsd.backends.faults import (
     call_timed_out,
     instance_stopping,
@@ -180,13 +181,18 @@ class LegacySession:
 
     def _answered(self, asked: Asked, response: Response, line: bytes) -> bytes:
         error = error_in(asked.method, response, line)
-        self._statistics.record(asked.method, asked.name, self._now() - asked.at, error)
+        self._count(asked, error)
         if asked.method == eras.INITIALIZE:
             self._initialized = True
             self._on_verdict(eras.verdict_of_initialize(response))
         elif asked.method == eras.LIST_TOOLS:
             return self._on_tools(response, line)
         return line
+
+    def _count(self, asked: Asked, error: str | None) -> None:
+        seconds, called = self._now() - asked.at, (asked.method, asked.name)
+        self._statistics.record(*called, seconds, error)
+        say_session_answered(self._config.name, called, seconds, error, self._tunnel.user)
 
     # Ends.
 
@@ -206,7 +212,7 @@ class LegacySession:
 
     def _fail(self, waiting: list[Asked], fault: McpnatsdError) -> None:
         for asked in waiting:
-            self._statistics.record(asked.method, asked.name, self._now() - asked.at, str(fault))
+            self._count(asked, str(fault))
             self._tunnel.send(jsonrpc.error_of(asked.id, fault))
 
     def _tick(self, now: float) -> None:

@@ -20,6 +20,7 @@ from mcpnatsd.backends.faults import (
     unreadable,
 )
 from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.presence import LOOKED_FOR
 from mcpnatsd.backends.process import Exit, Process
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import BackendError, Busy, McpnatsdError, ProcessDied, ProtocolError
@@ -59,7 +60,7 @@ class Shared:
         self._now = asyncio.get_running_loop().time
         self.process: Process | None = None
         self.restarts = 0
-        self.lifecycle = Lifecycle(Backoff())
+        self.lifecycle = Lifecycle(LOOKED_FOR if config.url is not None else Backoff())
         self._config = config
         self._launcher = launcher
         self._meta = {eras.META: eras.our_meta(version)}
@@ -255,7 +256,7 @@ class Shared:
             process, self.process = self.process, None
             await process.stop()
         self._fail_all(fault)
-        # One that is away is looked for twice a minute: that is told once.
+        # One that is away is looked for every few seconds: that is told once.
         known = self._config.url is not None and str(fault) == self._told
         self._told = str(fault)
         log.log(

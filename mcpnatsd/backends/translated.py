@@ -221,6 +221,8 @@ class TranslatedSession:
     def receive_output(self, line: bytes) -> None:
         self._line_at = self._now()
         self._kill_at = None
+        if self.over:
+            return  # what it still says before it ends is for nobody
         try:
             message = jsonrpc.decode(line)
             if self.use is None:

@@ -58,6 +58,9 @@ class State(StrEnum):
     ASLEEP = "asleep"
     RUNNING = "running"
     FAILING = "failing"
+    ASIDE = "aside"
+    """It leaves requests to other instances, or has not begun to take any."""
+
     DRAINING = "draining"
 
 

@@ -1,7 +1,8 @@
 """What a server's endpoints have done: counts, errors, time, as ADR-32 wants them."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mcpnatsd.protocol import eras, jsonrpc
@@ -12,6 +13,20 @@ GROUPS: Final = ("tools", "resources", "prompts", "completion", "server", "subsc
 
 MOST_UNLISTED: Final = 256
 """Names counted before the tools are listed. A caller may make up as many as it likes."""
+
+BOUNDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+"""Seconds. OpenTelemetry's conventions for `mcp.server.operation.duration` want these."""
+
+METHODS: Final = eras.REPEATABLE | {
+    eras.CALL_TOOL,
+    eras.INITIALIZE,
+    eras.LISTEN,
+    eras.PING,
+    eras.SET_LEVEL,
+    eras.SUBSCRIBE,
+    eras.UNSUBSCRIBE,
+}
+"""Whose durations are told apart; the rest is `other`, as a caller may make up any."""
 
 _GROUPED: Final = frozenset(GROUPS)
 
@@ -40,6 +55,29 @@ class Counts:
         self.last_error = other.last_error or self.last_error
 
 
+@dataclass(slots=True)
+class Durations:
+    """Of one method: how many requests took no longer than each bound, and how many failed."""
+
+    within: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    """Each request is in one place only; the last is for those beyond all bounds."""
+
+    seconds: float = 0.0
+    errors: int = 0
+
+    def add(self, seconds: float, *, failed: bool) -> None:
+        self.within[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+        self.errors += failed
+
+    def merge(self, other: "Durations") -> None:
+        """Add what another set has counted."""
+        both = zip(self.within, other.within, strict=True)
+        self.within = [ours + theirs for ours, theirs in both]
+        self.seconds += other.seconds
+        self.errors += other.errors
+
+
 def error_in(method: str, response: Response, line: bytes) -> str | None:
     """Return what went wrong, as an answer tells it; None when nothing did.
 
@@ -59,6 +97,9 @@ class Statistics:
     def __init__(self) -> None:
         self.tools: dict[str, Counts] = {}
         self.groups: dict[str, Counts] = {group: Counts() for group in (*GROUPS, "other")}
+        self.durations: dict[str, Durations] = {}
+        """By method, of those that came."""
+
         self._unlisted: dict[str, Counts] = {}
         """Calls of tools that nobody has listed yet: the first call may come before the list."""
 
@@ -80,6 +121,14 @@ class Statistics:
             group = method.partition("/")[0]
             counts = self.groups[group if group in _GROUPED else "other"]
         counts.add(seconds, error)
+        self._durations_of(method).add(seconds, failed=error is not None)
+
+    def _durations_of(self, method: str) -> Durations:
+        known = method if method in METHODS else "other"
+        durations = self.durations.get(known)
+        if durations is None:
+            durations = self.durations[known] = Durations()
+        return durations
 
     def _counts_of_tool(self, name: str) -> Counts | None:
         counts = self.tools.get(name)

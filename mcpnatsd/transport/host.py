@@ -7,8 +7,9 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Final
 
-from mcpnatsd.backends.bridge import Bridge, Place
+from mcpnatsd.backends.bridge import Bridge
 from mcpnatsd.backends.launch import Launcher
+from mcpnatsd.backends.place import Place
 from mcpnatsd.backends.recall import Recall
 from mcpnatsd.bus.connection import Connection, open_connection
 from mcpnatsd.bus.finals import Finals

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpnatsd.backends.bridge import identity
+from mcpnatsd.backends.catalogue import identity
 from mcpnatsd.config.model import ServerConfig
 
 ONE = ServerConfig(name="one", command=("serve", "--key", "secret"))

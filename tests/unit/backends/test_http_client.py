@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from mcpnatsd.backends.http_client import HttpClient
+from mcpnatsd.backends.http_client import HttpClient, Unreachable
 from mcpnatsd.config.model import ServerConfig
 from mcpnatsd.errors import RemoteProtocolError
 
@@ -85,3 +85,16 @@ async def test_a_proxy_is_used_where_the_environment_names_one_but_never_for_thi
 
     assert client.is_proxied is proxied
     await client.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_a_name_that_no_host_can_have_is_told(host: str) -> None:
+    client = HttpClient(ServerConfig(name="far", url=f"http://{host}/mcp"))
+    try:
+        with pytest.raises(Unreachable, match="its name is none that a host can have"):
+            await client.check()
+        with pytest.raises(Unreachable, match="its name is none that a host can have"):
+            async with client.post(b"{}", []):
+                pass
+    finally:
+        await client.close()

@@ -28,6 +28,7 @@ def view(*tools: str, fault: str | None = None) -> Any:
         connection=SimpleNamespace(url="nats://here", connected=True),
         bridges=(SimpleNamespace(server="one", catalogue=catalogue, last_fault=fault),),
         frontends=(),
+        closed=(),
     )
 
 
