@@ -9,6 +9,7 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -36,11 +37,15 @@ DRAIN_TICK: Final = 0.02
 class UnixFrontend:
     """The listener of one endpoint."""
 
-    def __init__(self, endpoint: UnixEndpoint, bus: ClientBus) -> None:
+    def __init__(
+        self, endpoint: UnixEndpoint, bus: ClientBus, on_open: Callable[[], None] = lambda: None
+    ) -> None:
         self.endpoint = endpoint
         self._bus = bus
+        self._on_open = on_open
         self._clients: set[_SocketClient] = set()
         self._server: asyncio.Server | None = None
+        self._inode = 0
 
     @property
     def place(self) -> str:
@@ -63,6 +68,7 @@ class UnixFrontend:
         """Let nobody in any more, and return when nobody waits for an answer."""
         if self._server is not None:
             self._server.close()
+            self._remove(Path(self.endpoint.path))
         while self.in_flight:  # noqa: ASYNC110  (nobody says when: there are many reasons)
             await asyncio.sleep(DRAIN_TICK)
 
@@ -74,14 +80,21 @@ class UnixFrontend:
         """
         path = Path(self.endpoint.path)
         server = self._server = await self._listen(path)
+        self._inode = _inode(path)
         log.info("endpoint open", extra={"unix": str(path), "server": self.endpoint.server})
+        self._on_open()
         try:
             await self._tick_for_ever()
         finally:
             server.close()
             for client in list(self._clients):
                 client.close()
-            _remove(path)
+            self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Remove our socket; a successor may listen at the same path."""
+        if _inode(path) == self._inode:
+            path.unlink(missing_ok=True)
 
     async def _listen(self, path: Path) -> asyncio.Server:
         try:
@@ -176,8 +189,12 @@ class _SocketClient(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _inode(path: Path) -> int:
+    """Return what tells one socket of a path from the next; 0 when there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _remove_stale(path: Path) -> None:

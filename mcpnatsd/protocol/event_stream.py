@@ -3,6 +3,9 @@
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+EVENT_BYTES: Final = 256
+"""What keeping an event costs beyond its message."""
+
 KEEP_ALIVE: Final = b":\n\n"
 """A comment: readers skip it, proxies see that the connection lives."""
 
@@ -40,32 +43,80 @@ def priming(id: EventId) -> bytes:  # noqa: A002
 
 
 class EventStore:
-    """Events of all streams that clients may come back for; the oldest go first."""
+    """Events of all sessions that clients may come back for, within one bound of memory."""
 
     def __init__(self, most_bytes: int, most_events: int) -> None:
+        """Keep `most_bytes` of all sessions, and `most_events` of each."""
+        self.most_events = most_events
         self._most_bytes = most_bytes
-        self._most_events = most_events
         self._bytes = 0
-        self._events: OrderedDict[EventId, bytes] = OrderedDict()
+        self._sessions: set[SessionEvents] = set()
+        """Those that have any."""
 
     @property
     def kept_bytes(self) -> int:
         return self._bytes
 
+    def session(self) -> "SessionEvents":
+        return SessionEvents(self)
+
+    def weigh(self, session: "SessionEvents", more: int) -> None:
+        """Learn that a session keeps more bytes, or less."""
+        self._bytes += more
+        if session.kept_bytes:
+            self._sessions.add(session)
+        else:
+            self._sessions.discard(session)
+
+    def make_room(self, session: "SessionEvents") -> None:
+        """Have those lose events that keep most, the session that just put one before others."""
+        while self._bytes > self._most_bytes:
+            if session.kept_bytes <= self._most_bytes // len(self._sessions):
+                session = max(self._sessions, key=lambda one: one.kept_bytes)
+            session.drop_oldest()
+
+
+class SessionEvents:
+    """Events of one session's streams; the oldest go first, so what a stream lacks is its start."""
+
+    __slots__ = ("_events", "_store", "kept_bytes")
+
+    def __init__(self, store: EventStore) -> None:
+        self.kept_bytes = 0
+        self._store = store
+        self._events: OrderedDict[EventId, bytes] | None = None  # most sessions keep nothing
+
     def keep(self, id: EventId, line: bytes) -> None:  # noqa: A002
+        if self._events is None:
+            self._events = OrderedDict()
         self._events[id] = line
-        self._bytes += len(line)
-        while self._bytes > self._most_bytes or len(self._events) > self._most_events:
-            self._bytes -= len(self._events.popitem(last=False)[1])
+        self._weigh(len(line) + EVENT_BYTES)
+        if len(self._events) > self._store.most_events:
+            self.drop_oldest()
+        self._store.make_room(self)
+
+    def drop_oldest(self) -> None:
+        if self._events:
+            self._weigh(-len(self._events.popitem(last=False)[1]) - EVENT_BYTES)
+
+    def follows(self, stream: str, after: int, last: int) -> bool:
+        """Say whether a stream can go on behind one event: whether all up to the last are there."""
+        return after == last or EventId(stream, after + 1) in (self._events or ())
 
     def between(self, stream: str, after: int, last: int) -> list[tuple[EventId, bytes]]:
         """Return what is still there of a stream, from behind one event up to another."""
-        first = max(after + 1, last - self._most_events)
+        events: dict[EventId, bytes] = self._events or {}
+        first = max(after + 1, last - self._store.most_events)
         found = (EventId(stream, number) for number in range(first, last + 1))
-        return [(one, self._events[one]) for one in found if one in self._events]
+        return [(one, events[one]) for one in found if one in events]
 
     def forget(self, stream: str, last: int) -> None:
         """Forget a stream that nobody can ask for any more."""
+        events: dict[EventId, bytes] = self._events or {}
         for one, line in self.between(stream, 0, last):
-            del self._events[one]
-            self._bytes -= len(line)
+            del events[one]
+            self._weigh(-len(line) - EVENT_BYTES)
+
+    def _weigh(self, more: int) -> None:
+        self.kept_bytes += more
+        self._store.weigh(self, more)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from mcpnatsd.errors import Mismatch, RemoteProtocolError
+from mcpnatsd.errors import HttpRefused, Mismatch, RemoteProtocolError
 from mcpnatsd.protocol import eras, jsonrpc
 from mcpnatsd.protocol.headers import METHOD, NAME, VERSION, safe
 from mcpnatsd.protocol.jsonrpc import Members
@@ -26,7 +26,18 @@ LAST_EVENT: Final = "Last-Event-ID"
 ANNOTATION: Final = "x-mcp-header"
 
 _LOWER: Final = {name: name.lower() for name in (VERSION, METHOD, NAME)}
-_ONCE: Final = frozenset(_LOWER.values())
+_MIRRORS: Final = frozenset(_LOWER.values())
+_ONCE: Final = frozenset({
+    "authorization",
+    "content-type",
+    "host",
+    LAST_EVENT.lower(),
+    SESSION.lower(),
+    "origin",
+    "transfer-encoding",
+})  # fmt: skip
+"""Headers of which a proxy may take one, and we another. RFC 9112, 3.2, says it of Host."""
+
 _START: Final = "=?base64?"
 _END: Final = "?="
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -115,14 +126,22 @@ def folded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
     Raises:
         Mismatch: One that mirrors the body stands twice: two readers may take different ones.
+        HttpRefused: Another one does that must not; 400.
     """
     found: dict[str, str] = {}
     for name, value in pairs:
         key = name.decode("latin-1").lower()
-        if key in found and (key in _ONCE or key.startswith(PARAM.lower())):
-            raise Mismatch(f"header {key} stands twice")
+        if key in found:
+            _check_twice(key)
         found[key] = value.decode("latin-1").strip(" \t")
     return found
+
+
+def _check_twice(key: str) -> None:
+    if key in _MIRRORS or key.startswith(PARAM.lower()):
+        raise Mismatch(f"header {key} stands twice")
+    if key in _ONCE:
+        raise HttpRefused(400, f"header {key} stands twice")
 
 
 def check_standard(

@@ -157,7 +157,10 @@ class Visitors:
     def _welcomes(self, origin: str, host: str) -> bool:
         if origin in self._origins:
             return True
-        place = urlsplit(origin).netloc
+        try:
+            place = urlsplit(origin).netloc
+        except ValueError:
+            return False
         # With any host there is no telling whether Host and Origin are both somebody else's.
         own = place == host and not self._any_host
         return bool(place) and (own or _name_of(place) in _LOCAL_NAMES)

@@ -39,6 +39,10 @@ class Incoming(msgspec.Struct):
     frame: str
 
     @property
+    def subject(self) -> str:
+        return b".".join(self.tokens).decode("latin-1")
+
+    @property
     def pinned_id(self) -> str:
         return self.tokens[-2].decode("latin-1")
 

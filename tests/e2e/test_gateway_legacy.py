@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mcpnatsd.frontends.gateway.sessions import SHARING
+from mcpnatsd.frontends.gateway.sessions import KEEP_EVENTS, SHARING
 from tests import peers
 from tests.gateways import BOTH, Gateway, events, events_of, gateway, tool_call
 from tests.running import server, status, text_of
@@ -206,6 +206,23 @@ async def test_an_event_of_nobody_is_404(web: Gateway) -> None:
             assert response.status_code == 404
 
 
+async def test_a_stream_whose_next_event_is_gone_is_404_and_not_one_with_a_hole(
+    tmp_path: Path,
+) -> None:
+    many = KEEP_EVENTS + 10
+    async with gateway(tmp_path, {"old": server("floods", "legacy")}) as web:
+        session = await web.session("old")
+        flood = tool_call("flood", token="t", messages=many, bytes=8)
+        async with asyncio.timeout(BOUND), session.stream("POST", message=flood) as response:
+            seen = [event async for event in events(response)]
+        told = [event for event in seen if event.get("data")]
+        assert len(told) == many + 1
+
+        for place, status in ((told[0], 404), (told[-KEEP_EVENTS - 1], 200), (told[-1], 200)):
+            async with session.stream("GET", **last_of([place])) as response:
+                assert response.status_code == status
+
+
 async def test_the_newest_reader_has_the_stream_of_a_session(web: Gateway) -> None:
     session = await web.session("old")
     async with session.stream() as first, asyncio.timeout(BOUND), session.stream() as second:
@@ -246,6 +263,17 @@ async def test_a_call_in_flight_keeps_its_session(tmp_path: Path) -> None:
         session = await web.session("old")
 
         assert text_of(events_of((await session.call("sleep", seconds=2)).text)[-1]) == "slept"
+
+
+async def test_a_session_ends_too_when_an_answer_of_it_came_on_a_stream(tmp_path: Path) -> None:
+    servers = {"old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers, limits={"session_timeout": "500ms"}) as web:
+        session = await web.session("old")
+        answer = await session.call("sleep", seconds=1)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async with asyncio.timeout(BOUND):
+            while await sessions_of(web, "old"):
+                await asyncio.sleep(0.05)
 
 
 async def test_a_call_whose_client_is_gone_keeps_no_session(tmp_path: Path) -> None:

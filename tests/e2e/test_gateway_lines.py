@@ -14,8 +14,10 @@ import pytest_asyncio
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
+from mcpnatsd.frontends.gateway.gateway import MOST_HELD_BYTES
+from mcpnatsd.frontends.gateway.listener import MOST_FRAMES
 from mcpnatsd.frontends.output import MOST_WAITING_BYTES
-from tests.gateways import Gateway, events, gateway, tool_call
+from tests.gateways import BOTH, Gateway, events, gateway, tool_call
 from tests.http_servers import is_open
 from tests.processes import resident_bytes
 from tests.running import META, server, status, text_of
@@ -87,6 +89,38 @@ async def test_what_is_no_json_is_told_to_whoever_posted_it(web: Gateway) -> Non
         assert (await web.http.post("/sse/old", json=INITIALIZE)).status_code == 404
 
 
+async def begun_post(web: Gateway, place: str) -> asyncio.StreamWriter:
+    """Begin a POST whose body never ends, and return when it is waited for."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+    head = f"POST {place} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+    return writer
+
+
+async def test_what_is_posted_to_streams_counts_with_all_that_a_listener_holds(
+    tmp_path: Path,
+) -> None:
+    size = MOST_HELD_BYTES // 2
+    servers = {"thin": server("thin")}
+    async with (
+        gateway(tmp_path, servers, limits={"body_bytes": f"{size >> 20}MiB"}) as web,
+        web.http.stream("GET", "/sse/thin") as response,
+        asyncio.timeout(BOUND),
+    ):
+        stream = events(response, decoded=False)
+        place = await place_of(stream)
+        first, second = [await begun_post(web, place) for _ in range(2)]
+        for path in (place, "/mcp/thin"):
+            refused = await web.http.post(path, json=INITIALIZE, headers={"accept": BOTH})
+            assert refused.status_code == 503
+        for one in (first, second):
+            one.close()
+        async with asyncio.timeout(BOUND):
+            while (await web.http.post(place, json=INITIALIZE)).status_code != 202:
+                await asyncio.sleep(0.05)
+
+
 # WebSocket.
 
 
@@ -153,10 +187,7 @@ async def test_a_gateway_that_stops_closes_its_sockets(tmp_path: Path) -> None:
 
 def narrow(web: Gateway, name: str) -> connect:
     """Return a client that takes little before it is asked to receive."""
-    sock = plain_socket()
-    sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 16)
-    sock.connect(("127.0.0.1", web.port))
-    return socket(web, name, sock=sock, max_queue=1, max_size=None)
+    return socket(web, name, sock=narrow_socket(web.port), max_queue=1, max_size=None)
 
 
 async def test_a_socket_that_does_not_read_has_its_server_wait(tmp_path: Path) -> None:
@@ -181,6 +212,63 @@ async def test_a_socket_that_does_not_read_has_its_server_wait(tmp_path: Path) -
             for number in range(many):
                 assert json.loads(await client.recv())["params"]["progress"] == number + 1
             assert "result" in json.loads(await client.recv())
+
+
+def narrow_socket(port: int) -> plain_socket:
+    """Return a connection whose client takes little before it reads."""
+    sock = plain_socket()
+    sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 16)
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+async def test_pings_of_a_client_that_does_not_read_are_not_all_answered(tmp_path: Path) -> None:
+    many = 100_000
+    ping, message = masked(0x9, bytes(125)), masked(0x1, json.dumps(INITIALIZE).encode())
+    servers = {"old": server("thin", "legacy")}
+    async with gateway(tmp_path, servers) as web, asyncio.timeout(BOUND):
+        reader, writer = await asyncio.open_connection(sock=narrow_socket(web.port))
+        writer.write(UPGRADE)
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        for _ in range(100):
+            writer.write(ping * (many // 100))
+            await writer.drain()
+        writer.write(message)
+        await writer.drain()
+        while not (await server_of(web, "old"))["sessions"]:
+            await asyncio.sleep(0.05)
+        found = 0
+        while b'"protocolVersion"' not in (more := await reader.read(1 << 20)):
+            found += len(more)
+        assert found < many * 127 / 2  # what the kernel took meanwhile, and little more
+        writer.close()
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """Return one whole frame of a client, masked with zeros."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else bytes([0xFE]) + size.to_bytes(2, "big")
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+
+
+UPGRADE = (
+    b"GET /ws/old HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: mcp\r\n\r\n"
+)
+
+
+async def test_a_message_in_too_many_pieces_ends_the_socket_and_nothing_else(web: Gateway) -> None:
+    async with socket(web, "thin") as client, asyncio.timeout(BOUND):
+        sending = asyncio.create_task(client.send([""] * (MOST_FRAMES + 8)))
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+            await client.recv()
+        await asyncio.gather(sending, return_exceptions=True)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+    async with socket(web, "thin") as client, asyncio.timeout(BOUND):
+        await client.send(list(json.dumps(INITIALIZE)))
+        assert "result" in json.loads(await client.recv())
 
 
 async def test_what_a_slow_socket_has_not_taken_yet_is_sent_before_it_is_closed(

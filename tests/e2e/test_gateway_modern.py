@@ -359,6 +359,25 @@ async def test_an_argument_is_mirrored_as_its_tool_says(
         assert code(response) == -32020
 
 
+async def test_what_is_to_be_mirrored_is_still_checked_when_a_server_lists_its_tools_no_more(
+    tmp_path: Path,
+) -> None:
+    wrong: dict[str, Any] = {"name": "query", "headers": {"mcp-param-region": "us"}}
+    async with gateway(tmp_path, {"mirrored": server("mirrored")}) as web:
+
+        async def status() -> int:
+            arguments = {"region": "eu"}
+            found = await web.modern("mirrored", "tools/call", arguments=arguments, **wrong)
+            return found.status_code
+
+        assert await status() == 400
+        assert text_of((await web.call("mirrored", "hide")).json()) == "hidden"
+        async with asyncio.timeout(BOUND):
+            while text_of((await web.call("mirrored", "refused")).json()) == "0":
+                assert await status() == 400
+        assert await status() == 400
+
+
 async def test_a_gateway_of_its_own_reaches_a_server_over_nats(
     tmp_path: Path, nats_url: str
 ) -> None:

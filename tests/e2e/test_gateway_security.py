@@ -259,8 +259,9 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path, web: Gateway) -> No
 
 
 async def test_a_listener_that_anybody_reaches_warns(tmp_path: Path) -> None:
-    async with daemon(tmp_path, {}, endpoints=[{"http": f"0.0.0.0:{free_port()}"}]) as running:
-        await running.said("anybody who reaches this listener")
+    address = f"0.0.0.0:{free_port()}"
+    async with daemon(tmp_path, {}, endpoints=[{"http": address}]) as running:
+        assert address in await running.said("anybody who reaches this listener")
 
 
 async def test_too_many_requests_at_once_are_refused(tmp_path: Path) -> None:

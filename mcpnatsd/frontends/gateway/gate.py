@@ -4,6 +4,7 @@ import hashlib
 import logging
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from mcpnatsd.config.model import HttpEndpoint
 from mcpnatsd.errors import ConfigError, HttpRefused
@@ -15,7 +16,14 @@ log = logging.getLogger(__name__)
 ANYBODY: Final = ""
 """Who comes where no token is asked for."""
 
+METADATA: Final = "/.well-known/oauth-protected-resource"
+"""Where a client learns who issues the tokens (RFC 9728)."""
+
 _LOOPBACK: Final = ("127.", "[::1]", "localhost")
+
+
+Version = tuple[int, int, int]
+"""Of a file: when it was changed, in itself and in what is known of it, and its size."""
 
 
 class Verifier(Protocol):
@@ -41,9 +49,11 @@ class Gate:
             origins=endpoint.origins,
             any_host=not local and not endpoint.hosts and not own,
         )
-        self._metadata = endpoint.jwt.audience if endpoint.jwt else ""
+        self._metadata = metadata_url(endpoint.jwt.audience) if endpoint.jwt else ""
         if self.open and not local:
-            log.warning("anybody who reaches this listener may use it: give it `tokens` or `jwt`")
+            facts = {"listen": endpoint.address}
+            text = "anybody who reaches this listener may use it: give it `tokens` or `jwt`"
+            log.warning(text, extra=facts)
 
     def check_place(self, http: HttpHead) -> None:
         """Refuse a request for another name, or of a page that may not come.
@@ -94,14 +104,27 @@ class Gate:
         return token.strip()
 
     def _unknown(self) -> HttpRefused:
-        return self._unauthorized("this token is not known here", ', error="invalid_token"')
+        return self._unauthorized("this token is not known here", 'error="invalid_token"')
 
     def _unauthorized(self, text: str, error: str) -> HttpRefused:
-        place = ""
-        if self._metadata:
-            url = f"{self._metadata.rstrip('/')}/.well-known/oauth-protected-resource"
-            place = f' resource_metadata="{url}"'
-        return HttpRefused(401, text, {"www-authenticate": f"Bearer{place}{error}".strip(",")})
+        place = f'resource_metadata="{self._metadata}"' if self._metadata else ""
+        parameters = ", ".join(one for one in (place, error) if one)
+        return HttpRefused(401, text, {"www-authenticate": f"Bearer {parameters}".rstrip()})
+
+
+def metadata_url(resource: str) -> str:
+    """Return where a client learns who issues the tokens; nothing if the resource is no URL.
+
+    RFC 9728, 3.1: between "the host component and the path and/or query components".
+    """
+    try:
+        url = urlsplit(resource)
+    except ValueError:
+        return ""
+    if url.scheme not in ("http", "https") or not url.netloc or '"' in resource:
+        return ""
+    path = "" if url.path == "/" else url.path
+    return url._replace(path=METADATA + path, fragment="").geturl()
 
 
 class TokenFile:
@@ -109,8 +132,11 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read_at = (0, 0)
+        self._read_at: Version | None = None
         self._principals: dict[bytes, str] = {}
+        self._said = ""
+        """The fault that the log named last, until there is none."""
+
         self.read()
 
     def read(self) -> None:
@@ -120,12 +146,13 @@ class TokenFile:
             ConfigError: It cannot be read, or holds something else.
         """
         try:
-            found = self._path.stat()
-            text = self._path.read_text(encoding="utf-8")
+            version = _version_of(self._path)
+            data = self._path.read_bytes()
+            self._read_at = version  # what is wrong in it will be so until it changes
+            text = data.decode()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"tokens of {self._path} cannot be read: {error}") from None
         self._principals = self._entries(text)
-        self._read_at = (found.st_mtime_ns, found.st_size)
 
     def _entries(self, text: str) -> dict[bytes, str]:
         entries: dict[bytes, str] = {}
@@ -147,14 +174,24 @@ class TokenFile:
 
     def _refresh(self) -> None:
         try:
-            found = self._path.stat()
-            if (found.st_mtime_ns, found.st_size) != self._read_at:
+            if _version_of(self._path) != self._read_at:
                 self.read()
                 log.info("tokens read again", extra={"path": str(self._path)})
+            self._said = ""
         except (OSError, ConfigError) as fault:
             # Who was let in stays in: half a file must not lock everybody out.
-            facts = {"path": str(self._path), "error": str(fault)}
-            log.error("tokens not read", extra=facts)  # noqa: TRY400
+            self._tell(str(fault))
+
+    def _tell(self, fault: str) -> None:
+        """Log a fault once, and not with each request."""
+        if fault != self._said:
+            self._said = fault
+            log.error("tokens not read", extra={"path": str(self._path), "error": fault})
+
+
+def _version_of(path: Path) -> Version:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _digest(token: str) -> bytes:

@@ -10,7 +10,7 @@ from mcpnatsd.bus.client_bus import ClientBus
 from mcpnatsd.config.model import HttpEndpoint, JwtConfig
 from mcpnatsd.errors import Busy, HttpRefused, McpnatsdError
 from mcpnatsd.frontends.gateway import page
-from mcpnatsd.frontends.gateway.gate import Gate
+from mcpnatsd.frontends.gateway.gate import METADATA, Gate
 from mcpnatsd.frontends.gateway.http_body import Gone
 from mcpnatsd.frontends.gateway.http_request import (
     HttpHead,
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 MOST_HELD_BYTES: Final = 512 * 1024 * 1024
 """Of all messages that a listener reads, or whose answers it waits for."""
 
-METADATA: Final = "/.well-known/oauth-protected-resource"
 _LONGEST_PATH: Final = 80
 """No place of ours has a longer one."""
 
@@ -67,7 +66,7 @@ class Gateway:
         self._place = lru_cache(maxsize=1024)(self._find_place)
         self._modern = ModernGateway()
         self.sessions = Sessions(endpoint.limits)
-        self._lines = LineClients(endpoint.limits)
+        self._lines = LineClients(endpoint.limits, self._body)
 
     @property
     def open(self) -> int:
@@ -184,19 +183,36 @@ class Gateway:
 
     def _receive_message(self, http: HttpRequest, server: str, principal: Principal) -> Later:
         http_rules.check_content_type(http.headers)
-        most = self._endpoint.limits.body_bytes
-        held = min(http.declared_bytes or most, most)
-        if self._held + held > MOST_HELD_BYTES:
-            raise Busy(f"{MOST_HELD_BYTES >> 20} MiB of messages are under way here")
-        http.held_bytes = held
-        self._held += held
-        if http.arriving.whole:
-            return self._receive_body(http, server, principal, http.body_at_once(most))
-        return self._receive_later(http, server, principal)
+        if not http.arriving.whole:
+            return self._receive_later(http, server, principal)
+        body = http.body_at_once(self._endpoint.limits.body_bytes)
+        self._hold(http, len(body))
+        return self._receive_body(http, server, principal, body)
 
     async def _receive_later(self, http: HttpRequest, server: str, principal: Principal) -> None:
-        body = await http.body(self._endpoint.limits.body_bytes)
-        await _rest(self._receive_body(http, server, principal, body))
+        await _rest(self._receive_body(http, server, principal, await self._body(http)))
+
+    async def _body(self, http: HttpRequest) -> bytes:
+        """Return a message that is arriving, and count it: as long as it may be, then as it is.
+
+        Raises:
+            Busy: Too much is under way here.
+            McpnatsdError: It is too long, or comes too late.
+        """
+        most = self._endpoint.limits.body_bytes
+        self._hold(http, min(http.declared_bytes or most, most))
+        body = await http.body(most)
+        self._hold(http, len(body))
+        return body
+
+    def _hold(self, http: HttpRequest, size: int) -> None:
+        """Count the message of a request, until that is over."""
+        if http.over:
+            raise Gone
+        held = self._held - http.held_bytes + size
+        if held > max(MOST_HELD_BYTES, self._held):
+            raise Busy(f"{MOST_HELD_BYTES >> 20} MiB of messages are under way here")
+        self._held, http.held_bytes = held, size
 
     def _receive_body(
         self, http: HttpRequest, server: str, principal: Principal, body: bytes

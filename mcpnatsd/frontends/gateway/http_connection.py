@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_FOR: Final = 75.0
 """Seconds for which a connection between two requests is kept, or for which a head may take."""
 
+FIRST_WITHIN: Final = 10.0
+"""Seconds for the head of the first request of a connection."""
+
 PATIENCE: Final = 0.25
 """Seconds for which a short body is waited for before anybody is asked to see to its request."""
 
@@ -56,12 +59,30 @@ class House:
         """Takes over a connection whose client wants to speak WebSocket."""
 
         self.connections: set[HttpConnection] = set()
+        self.silent: dict[HttpConnection, None] = {}
+        """Those of them that have sent no head yet, the oldest first."""
+
         self.most_connections = most_connections
         self.date = b""
         """The line of each head that says when it was written."""
 
         self.closing = False
         """Whether each connection ends with the answer that is open."""
+
+    def admit(self, connection: "HttpConnection") -> bool:
+        """Take one more. Beyond the bound it has the place of one that nobody uses, if any is."""
+        spare = self._spare() if len(self.connections) >= self.most_connections else None
+        if spare is not None:
+            spare.cut()
+        self.connections.add(connection)
+        return len(self.connections) <= self.most_connections
+
+    def _spare(self) -> "HttpConnection | None":
+        """Return whoever is missed least: the oldest that never spoke, or the longest unused."""
+        if self.silent:
+            return next(iter(self.silent))
+        unused = [one for one in self.connections if one.unused_since is not None]
+        return min(unused, key=lambda one: one.unused_since or 0, default=None)
 
     def tick(self, now: float) -> None:
         for connection in list(self.connections):
@@ -95,6 +116,9 @@ class HttpConnection(asyncio.Protocol):
         self._deaf = False
         """Whether what comes is no longer looked at."""
 
+        self._silent = True
+        """Whether no head has come yet."""
+
         self._going = self._paused_reading = self._paused_writing = False
         self._pieces: list[bytes] = []
         """Of a stream, to be written together."""
@@ -107,16 +131,23 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._house.connections.add(self)
+        if not self._house.admit(self):
+            self.refuse(Busy("too many connections are open at this listener"))
+        else:
+            self._house.silent[self] = None
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._house.connections.discard(self)
+        self._forget()
         self._stop_reading()
         self._resume_writers()
         gone, self._open, self._arriving = self._open, [], None
         for http in gone:
             http.leave()
             self._house.answering.left(http)
+
+    def _forget(self) -> None:
+        self._house.connections.discard(self)
+        self._house.silent.pop(self, None)
 
     def eof_received(self) -> None:
         """Have the transport close: a client that ends its side is gone, and what it asked for.
@@ -150,6 +181,9 @@ class HttpConnection(asyncio.Protocol):
         """Take the head of a request. Its body follows."""
         if self._deaf:
             return
+        if self._silent:
+            self._silent = False
+            self._house.silent.pop(self, None)
         http = HttpRequest(self, head, self._idle_since)
         if self._house.closing:
             http.keeps = False
@@ -183,7 +217,10 @@ class HttpConnection(asyncio.Protocol):
         """Answer what cannot be read, after all that came before it, and close."""
         self._stop_reading()
         http, self._arriving = self._arriving, None
-        if http is None or http.over:
+        if http is not None and (http.over or http.streaming):
+            self._spoil(http)
+            return
+        if http is None:
             http = HttpRequest(self, _NO_HEAD, self._now())
             self._open.append(http)
         http.keeps = False
@@ -193,13 +230,20 @@ class HttpConnection(asyncio.Protocol):
             http.refuse(fault)
         self._go_on()
 
+    def _spoil(self, http: HttpRequest) -> None:
+        """End after a request that is answered, or is being: it cannot have another answer."""
+        if http.over:
+            self._close(linger=True)
+        else:
+            self.cut()
+
     def hand_over(self, data: bytes) -> None:
         """Have somebody else speak on this connection, if nobody waits for an answer on it."""
         if self._open:
             self.refuse(HttpRefused(400, "a WebSocket needs a connection of its own"))
             return
         self._stop_reading()
-        self._house.connections.discard(self)
+        self._forget()
         self._house.upgrade(self.transport, data)
 
     def _stop_reading(self) -> None:
@@ -225,8 +269,6 @@ class HttpConnection(asyncio.Protocol):
             self._going = False
 
     def _start(self, http: HttpRequest) -> None:
-        if len(self._house.connections) > self._house.most_connections:
-            http.fault = http.fault or Busy("too many connections are open at this listener")
         try:
             if http.fault is None:
                 self._house.answering.receive(http)
@@ -247,6 +289,11 @@ class HttpConnection(asyncio.Protocol):
         if self._paused_reading:
             self.adjust_reading()
         self._go_on()
+
+    @property
+    def unused_since(self) -> float | None:
+        """Since when nothing is under way here; None if something is."""
+        return None if self._open or self._arriving is not None else self._idle_since
 
     @property
     def _ends(self) -> bool:
@@ -274,7 +321,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._arriving is not None:
             if now - self._arriving.began_at >= REST_WITHIN:
                 self.cut()
-        elif now - self._idle_since >= KEEP_ALIVE_FOR:
+        elif now - self._idle_since >= (FIRST_WITHIN if self._silent else KEEP_ALIVE_FOR):
             self._close()
 
     def _tick_request(self, http: HttpRequest, now: float) -> None:
@@ -326,7 +373,7 @@ class HttpConnection(asyncio.Protocol):
         for http in self._open:
             http.keeps = False
         if not self._open:
-            self._close()
+            self._close(linger=self._arriving is not None)
 
     def cut(self) -> None:
         """Close now, whatever is open."""

@@ -14,6 +14,7 @@ from mcpnatsd.errors import HttpRefused, McpnatsdError
 log = logging.getLogger(__name__)
 
 MOST_HEAD_BYTES: Final = 64 * 1024
+"""Of a head, or of the trailers behind a body."""
 
 _VERSIONS: Final = ("1.1", "1.0")
 _OFFERS: Final = (b"upgrade", b"http2-settings")
@@ -59,13 +60,16 @@ class HttpParser:
 
     def __init__(self, taker: Taker) -> None:
         self._taker = taker
-        self.on_body = taker.on_body
         self.on_message_complete = taker.on_message_complete
         self._url = b""
         self._method = ""
         self._pairs: list[tuple[bytes, bytes]] = []
-        self._head_bytes: int | None = None
-        """Of a head whose end is not there, at least."""
+        self._in_head = False
+        self._field_bytes: int | None = None
+        """Of a head, or of trailers, whose end is not there, at least."""
+
+        self._fresh = False
+        """Whether those began in the bytes that are being parsed: where, is not known."""
 
         self._to_websocket = False
         self._stopped = False
@@ -75,7 +79,7 @@ class HttpParser:
         """Read nothing more. What refers to itself stays in memory for long: let go of it."""
         self._stopped = True
         self._parser = None  # type: ignore[assignment]
-        del self._taker, self.on_body, self.on_message_complete
+        del self._taker, self.on_message_complete
 
     def receive(self, data: bytes) -> None:
         """Take what came."""
@@ -90,7 +94,7 @@ class HttpParser:
 
     def _feed(self, data: bytes) -> bytes:
         """Have it parsed; return what is to be read again."""
-        head_bytes = self._head_bytes
+        self._fresh = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -99,12 +103,15 @@ class HttpParser:
             _log_fault(error)
             self._refuse(HttpRefused(400, "this is no HTTP/1.1"))
         else:
-            # Where in these bytes a head began is not known: those that follow belong to it.
-            if head_bytes is not None and self._head_bytes is not None:
-                self._head_bytes += len(data)
-            if (self._head_bytes or 0) > MOST_HEAD_BYTES:
-                self._refuse(HttpRefused(431, f"a head is over {MOST_HEAD_BYTES} bytes"))
+            if self._field_bytes is not None and not self._fresh:
+                self._count_fields(len(data))
         return b""
+
+    def _count_fields(self, size: int) -> None:
+        self._field_bytes = (self._field_bytes or 0) + size
+        if self._field_bytes > MOST_HEAD_BYTES:
+            what = "a head is" if self._in_head else "trailers are"
+            self._refuse(HttpRefused(431, f"{what} over {MOST_HEAD_BYTES} bytes"))
 
     def _refuse(self, fault: McpnatsdError) -> None:
         if not self._stopped:
@@ -123,9 +130,9 @@ class HttpParser:
             return b""
         self._parser = self._new_parser()
         pairs = [pair for pair in self._pairs if pair[0] not in (*_OFFERS, b"connection")]
-        if (said := self._said(b"connection")) is not None:
-            left = [one for one in said.split(b",") if one.strip() not in _OFFERS]
-            pairs.append((b"connection", b",".join(left)))
+        said = b",".join(value.lower() for name, value in self._pairs if name == b"connection")
+        left = [one for one in said.split(b",") if one.strip() not in _OFFERS]
+        pairs.append((b"connection", b",".join(left)))
         return self._head(pairs) + rest
 
     def _head(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
@@ -143,19 +150,24 @@ class HttpParser:
             return  # what came along with the last request
         self._url = b""
         self._pairs = []
-        self._head_bytes = 0
+        self._in_head = self._fresh = True
+        self._field_bytes = 0
         self._taker.on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._pairs.append((name.lower(), value))
+        # RFC 9110, 6.5.1: a trailer is no header. Taken for one, it would be seen by nobody
+        # who looked at the head before us.
+        if self._in_head:
+            self._pairs.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._stopped:
             return
-        self._head_bytes = None
+        self._in_head = False
+        self._field_bytes = None
         parser = self._parser
         self._method = parser.get_method().decode()
         if parser.should_upgrade():
@@ -169,6 +181,16 @@ class HttpParser:
         self._taker.receive_head(
             Head(self._method, path, query, self._pairs, version, keeps, expects)
         )
+
+    def on_chunk_header(self) -> None:
+        """Have what follows counted: after the last chunk, these are trailers."""
+        self._field_bytes = 0
+        self._fresh = True
+
+    def on_body(self, data: bytes) -> None:
+        self._field_bytes = None
+        if not self._stopped:
+            self._taker.on_body(data)
 
 
 def _target(url: bytes) -> tuple[str, bytes]:

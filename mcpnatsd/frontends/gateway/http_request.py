@@ -91,9 +91,12 @@ class HttpHead:
         """Take the headers.
 
         Raises:
-            Mismatch: One that mirrors the body stands twice.
+            McpnatsdError: They are against the rules.
         """
         self.headers = http_headers.folded(self._pairs)
+        # RFC 9112, 6.1: what is coded in a way that we do not know "SHOULD" get a 501.
+        if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise HttpRefused(501, "a body may be chunked, and no more than that")
 
     @property
     def declared_bytes(self) -> int:
@@ -192,6 +195,7 @@ class HttpRequest(HttpHead):
         self.arriving.wanted = True
         self._client.adjust_reading()
         if self.expects:
+            self.expects = False
             self._client.write(http_answers.CONTINUE)
         try:
             async with asyncio.timeout(BODY_WITHIN):
@@ -275,6 +279,8 @@ class HttpRequest(HttpHead):
         self._client.cut()
 
     def _head(self, status: int, headers: Sequence[Header], length: bytes) -> bytes:
+        if self.expects and not self.arriving.whole:
+            self.keeps = False  # it may send the body all the same, or go on without it
         more = self._client.date + length if self.keeps else self._client.date + length + _CLOSE
         return http_answers.head(status, (*headers, *self.extra), more)
 

@@ -6,6 +6,7 @@ Each is an edge of its own, as at a unix socket: it may speak either era.
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import parse_qs, quote
 
@@ -54,8 +55,10 @@ class LineClient:
 class LineClients:
     """All of one listener."""
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, body: Callable[[HttpRequest], Awaitable[bytes]]) -> None:
+        """`body` reads a request's body, and counts it with what the listener holds."""
         self._limits = limits
+        self._body = body
         self._clients: dict[str, LineClient] = {}
 
     def __len__(self) -> int:
@@ -111,6 +114,7 @@ class LineClients:
         """Answer a POST: its answer comes on the stream.
 
         Raises:
+            Busy: There is no room for it.
             HttpRefused: There is no such session.
         """
         http_rules.check_content_type(http.headers)
@@ -120,7 +124,7 @@ class LineClients:
             raise HttpRefused(404, f"there is no such session: open one with GET /sse/{server}")
         if client.edge.full:
             raise Busy("too much of this session waits for NATS")
-        line = await http.body(self._limits.body_bytes)
+        line = await self._body(http)
         if client.arrivals.over:
             raise HttpRefused(404, "this session ended while the message was on its way")
         jsonrpc.split(line)  # what is no JSON is told here: nobody would match it on the stream

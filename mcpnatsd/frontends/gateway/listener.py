@@ -5,14 +5,18 @@ import logging
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import CloseCode, Frame
 
 from mcpnatsd.bus.client_bus import ClientBus
+from mcpnatsd.config.files import located
 from mcpnatsd.config.model import HttpEndpoint, HttpTls
 from mcpnatsd.errors import ConfigError
 from mcpnatsd.frontends.gateway.gate import Gate
@@ -33,6 +37,15 @@ TICK: Final = 0.25
 TICKS: Final = 2
 """Of connections, to one of sessions, which may be thousands."""
 
+HANDSHAKE_WITHIN: Final = 10.0
+"""Seconds for the handshake of TLS. A connection that has none yet is counted nowhere."""
+
+MOST_FRAMES: Final = 16384
+"""Of one message to a WebSocket."""
+
+MOST_PONG_BYTES: Final = 1 << 16
+"""That wait for the client of a WebSocket to read them."""
+
 DRAIN_TICK: Final = 0.02
 END_WITHIN: Final = 1.0
 """Seconds for WebSockets to notice that their clients are cut off."""
@@ -44,11 +57,25 @@ MORE_CONNECTIONS: Final = 1024
 class HttpFrontend:
     """The listener of one endpoint."""
 
-    def __init__(self, endpoint: HttpEndpoint, bus: ClientBus, folder: Path | None = None) -> None:
-        """`folder` is where a key is kept between runs; without one it is new each time."""
+    def __init__(
+        self,
+        endpoint: HttpEndpoint,
+        bus: ClientBus,
+        folder: Path | None = None,
+        *,
+        on_open: Callable[[], None] = lambda: None,
+        listening: socket.socket | None = None,
+    ) -> None:
+        """Serve an endpoint.
+
+        `folder` is where a key is kept between runs; without one it is new each time. `listening`
+        is the socket that whoever served it before hands over.
+        """
         self.endpoint = endpoint
         self._bus = bus
         self._folder = folder
+        self._on_open = on_open
+        self._listening = listening
         self._gateway: Gateway | None = None
         self._serving: _Serving | None = None
         self._address = endpoint.address
@@ -90,30 +117,46 @@ class HttpFrontend:
         Raises:
             ConfigError: The address cannot be listened on, or a file cannot be read.
         """
-        jwt = self.endpoint.jwt
-        gate = Gate(self.endpoint, None if jwt is None else SignedTokens(jwt))
+        jwt, group = self.endpoint.jwt, asyncio.TaskGroup()
+        gate = Gate(self.endpoint, None if jwt is None else SignedTokens(jwt, group.create_task))
         key = key_of(self.endpoint, self._folder)
-        async with asyncio.TaskGroup() as group:
-            gateway = Gateway(self.endpoint, self._bus, gate, key, group.create_task)
-            serving = await self._listen(gateway)
-            self._gateway, self._serving = gateway, serving
-            log.info("endpoint open", extra={"http": self.place})
-            try:
-                await serving.tick_for_ever()
-            finally:
-                self._serving = None
-                await serving.close()
+        try:
+            async with group:
+                gateway = Gateway(self.endpoint, self._bus, gate, key, group.create_task)
+                await self._serve(gateway, await self._listen(gateway))
+        finally:
+            if self._listening is not None:
+                self._listening.close()
+            self._listening = None
+
+    async def _serve(self, gateway: Gateway, serving: "_Serving") -> None:
+        self._gateway, self._serving = gateway, serving
+        log.info("endpoint open", extra={"http": self.place})
+        self._on_open()
+        try:
+            await serving.tick_for_ever()
+        finally:
+            self._serving = None
+            await serving.close()
+
+    def hand_over(self) -> socket.socket | None:
+        """Return a second handle of the listening socket: no connection is refused in between."""
+        return None if self._listening is None else self._listening.dup()
 
     async def _listen(self, gateway: Gateway) -> "_Serving":
         limits, files = self.endpoint.limits, self.endpoint.tls
         sockets = _Sockets(gateway, limits.body_bytes)
         house = House(gateway, limits.requests + MORE_CONNECTIONS, sockets.take)
         tls = None if files is None else _context(self.endpoint.address, files)
-        listening = _bound(self.endpoint.address)
-        port = listening.getsockname()[1]  # the file may say 0: any free one
+        self._listening = self._listening or _bound(self.endpoint.address)
+        port = self._listening.getsockname()[1]  # the file may say 0: any free one
         self._address = f"{self.endpoint.address.rpartition(':')[0]}:{port}"
         server = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(house), sock=listening, backlog=BACKLOG, ssl=tls
+            lambda: HttpConnection(house),
+            sock=self._listening,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE_WITHIN,
         )
         return _Serving(gateway, house, sockets, server)
 
@@ -157,13 +200,41 @@ class _Serving:
         await self._sockets.close()
 
 
+class _Socket(WebSocketsSansIOProtocol):
+    """A WebSocket whose client cannot have us keep more and more."""
+
+    frames_before = 0
+    """Of the message that is arriving."""
+
+    unread_bytes = 0
+    """Pongs since the client last took what we had written."""
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client has long not read what it asks for."""
+        pongs = b"".join(self.conn.data_to_send())
+        self.unread_bytes = 0 if self.writable.is_set() else self.unread_bytes + len(pongs)
+        # RFC 6455, 5.5.3: it "MAY elect to send a Pong frame for only the most recently processed".
+        if self.unread_bytes <= MOST_PONG_BYTES:
+            self.transport.write(pongs)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a piece of a message. The bound of a message's bytes does not see empty ones."""
+        self.frames_before = 0 if event.fin else self.frames_before + 1
+        if self.frames_before < MOST_FRAMES:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            text = f"a message may come in {MOST_FRAMES} frames at most"
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, text)
+            self.handle_parser_exception()
+
+
 class _Sockets:
     """WebSockets, which are uvicorn's: connections that were handed over to it."""
 
     def __init__(self, gateway: Gateway, most_bytes: int) -> None:
         self._config = uvicorn.Config(
             gateway,
-            ws="websockets-sansio",
+            ws=_Socket,
             ws_per_message_deflate=False,  # it costs each client 300 KiB here
             lifespan="off",
             log_config=None,
@@ -199,7 +270,7 @@ class _Sockets:
 def _context(address: str, tls: HttpTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(tls.cert, tls.key)
+        context.load_cert_chain(located(tls.cert), located(tls.key))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"TLS of endpoint {address}: {error}") from None
     return context

@@ -63,13 +63,13 @@ class _Tools:
     def __init__(self, server: str) -> None:
         self._server = server
         self._known: dict[str, tuple[Param, ...]] = {}
-        self._asked_at = -FRESH_FOR
+        self._asked_at = self._fresh_until = -FRESH_FOR
         self._asking = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
 
     def let_pass(self, tool: str, headers: Mapping[str, str], arguments: Raw | None) -> bool:
         """Say whether a call fits what is known, without asking anybody."""
-        if self._now() - self._asked_at >= FRESH_FOR:
+        if self._now() >= self._fresh_until:
             return False
         wanted = self._known.get(tool)
         if wanted is None:
@@ -99,9 +99,12 @@ class _Tools:
         try:
             async with asyncio.timeout(WITHIN):
                 self._known = await self._listed(principal)
+            fresh_for = FRESH_FOR
         except (McpnatsdError, TimeoutError):
-            self._known = {}  # the call itself will meet the same fault, and tell it
+            # What is known goes on. The call itself will meet the same fault, and tell it.
+            fresh_for = FRESH_ENOUGH
         self._asked_at = self._now()
+        self._fresh_until = self._asked_at + fresh_for
 
     async def _listed(self, principal: Principal) -> dict[str, tuple[Param, ...]]:
         found: dict[str, tuple[Param, ...]] = {}

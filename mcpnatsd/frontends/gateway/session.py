@@ -7,6 +7,7 @@ from typing import Final
 
 from mcpnatsd.errors import Busy, HttpRefused
 from mcpnatsd.frontends.edge import Edge
+from mcpnatsd.frontends.gateway.http_body import Gone
 from mcpnatsd.frontends.gateway.http_request import HttpRequest
 from mcpnatsd.frontends.gateway.principals import Principal
 from mcpnatsd.frontends.gateway.reader import Handshake, Reader
@@ -139,6 +140,8 @@ class HttpSession:
         Raises:
             McpnatsdError: It is against the rules.
         """
+        if http.over:
+            raise Gone
         self.used_at = self._now()
         self.followed = bool(self.revision)
         if self.edge.full or self.streams.full:
@@ -179,13 +182,15 @@ class HttpSession:
         Raises:
             HttpRefused: There is no such stream.
         """
+        if http.over:
+            raise Gone
         self.used_at = self._now()
         self.followed = True
         last = http.headers.get("last-event-id")
         stream, after = self.streams.unrelated, None
         if last is not None:
             id = EventId.parse(last)  # noqa: A001
-            found = None if id is None else self.streams.find(id.stream)
+            found = None if id is None else self.streams.find(id)
             if id is None or found is None:
                 raise HttpRefused(_NOT_FOUND, f"no stream has an event {last[:100]!r} any more")
             stream, after = found, id.number

@@ -20,8 +20,10 @@ from mcpnatsd.protocol.jsonrpc import Message, Request
 log = logging.getLogger(__name__)
 
 KEEP_BYTES: Final = 64 * 1024 * 1024
-KEEP_EVENTS: Final = 65536
 """Of all sessions of a listener: what clients that lost a connection may still ask for."""
+
+KEEP_EVENTS: Final = 1024
+"""Of one session: the same."""
 
 RETRY_AFTER: Final = "30"
 

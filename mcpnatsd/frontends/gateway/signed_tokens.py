@@ -5,7 +5,9 @@
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, Final
 from urllib.request import urlopen
 
 import jwt
@@ -25,6 +27,9 @@ KEYS_FOR: Final = 300.0
 FETCH_AGAIN_AFTER: Final = 10.0
 """Seconds between two fetches, however many tokens name keys that nobody knows."""
 
+LONG_SILENCE: Final = 2 * KEYS_FOR
+"""Seconds without a fetch after which nobody is let in before the next one."""
+
 FETCH_WITHIN: Final = 5.0
 LEEWAY: Final = 10
 MOST_TOKEN: Final = 16384
@@ -34,12 +39,21 @@ MOST_KEYS_BYTES: Final = 1 << 20
 class SignedTokens:
     """Says who sent a token."""
 
-    def __init__(self, config: JwtConfig) -> None:
+    def __init__(
+        self,
+        config: JwtConfig,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        """`spawn` runs what must be waited for, until the listener ends."""
         self._config = config
+        self._spawn = spawn
         self._keys: dict[str | None, PyJWK] = {}
-        self._fetching = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
+        self._awaited = False
+        """Whether those whose keys are known wait for it too."""
+
         self._now = asyncio.get_running_loop().time
-        self._fetched_at = self._tried_at = -KEYS_FOR
+        self._fetched_at = self._tried_at = -LONG_SILENCE
 
     async def principal(self, token: str) -> str | None:
         """Return the subject of a token that is right; None for any other."""
@@ -64,30 +78,45 @@ class SignedTokens:
         return str(claims["sub"]) or None  # without a name it is nobody's
 
     async def _key(self, kid: str | None) -> PyJWK | None:
-        now = self._now()
-        stale = now - self._fetched_at >= KEYS_FOR
-        if (stale or kid not in self._keys) and now - self._tried_at >= FETCH_AGAIN_AFTER:
-            async with self._fetching:
-                if self._now() - self._tried_at >= FETCH_AGAIN_AFTER:
-                    await self._fetch()
+        self._fetch_if_due(kid)
+        if self._fetching is not None and (self._awaited or kid not in self._keys):
+            left = self._tried_at + FETCH_WITHIN - self._now()
+            await asyncio.wait({self._fetching}, timeout=max(left, 0))
         return self._keys.get(kid)
+
+    def _fetch_if_due(self, kid: str | None) -> None:
+        now = self._now()
+        wanted = kid not in self._keys or now - self._fetched_at >= KEYS_FOR
+        silence = now - self._tried_at
+        if wanted and self._fetching is None and silence >= FETCH_AGAIN_AFTER:
+            # Meanwhile a key may have been withdrawn.
+            self._awaited = silence >= LONG_SILENCE
+            self._tried_at = now
+            self._fetching = self._spawn(self._fetch())
 
     async def _fetch(self) -> None:
         """Fetch the keys. When that fails, those that are known go on."""
         try:
             body = await asyncio.to_thread(_read, self._config.jwks)
             found = PyJWKSet.from_dict(msgspec.json.decode(body, type=dict[str, object]))
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever is published, the listener goes on)
             log.warning("keys not fetched", extra={"jwks": self._config.jwks, "error": str(error)})
         else:
             self._keys = {key.key_id: key for key in found.keys}
             if len(found.keys) == 1:
                 self._keys[None] = found.keys[0]
             self._fetched_at = self._now()
-        self._tried_at = self._now()
+        finally:
+            self._fetching = None
 
 
 def _read(url: str) -> bytes:
+    """Return what is there. One that sends a byte now and then is not waited for any longer."""
+    until = monotonic() + FETCH_WITHIN
+    found = b""
     with urlopen(url, timeout=FETCH_WITHIN) as answer:  # noqa: S310  (the schema wants http or https)
-        body: bytes = answer.read(MOST_KEYS_BYTES)
-        return body
+        while len(found) < MOST_KEYS_BYTES and (more := answer.read1(MOST_KEYS_BYTES)):
+            found += more
+            if monotonic() > until:
+                raise TimeoutError("the keys did not arrive in time")
+    return found

@@ -10,7 +10,7 @@ from typing import Final
 from mcpnatsd.errors import ProtocolError
 from mcpnatsd.frontends.gateway.reader import Reader
 from mcpnatsd.protocol import eras, jsonrpc
-from mcpnatsd.protocol.event_stream import EventId, EventStore, event
+from mcpnatsd.protocol.event_stream import EventId, EventStore, SessionEvents, event
 from mcpnatsd.protocol.jsonrpc import Key, Notification, Request, Response
 
 MOST_ENDED: Final = 64
@@ -31,9 +31,9 @@ _UNRELATED: Final = frozenset({
 class Stream:
     """Messages towards a client, numbered, and whoever reads them now."""
 
-    __slots__ = ("_store", "ended", "given", "id", "last", "reader", "started")
+    __slots__ = ("_kept", "ended", "given", "id", "last", "reader", "started")
 
-    def __init__(self, store: EventStore, id: str) -> None:  # noqa: A002
+    def __init__(self, kept: SessionEvents, id: str) -> None:  # noqa: A002
         self.id = id
         self.last = 0
         self.started = False
@@ -41,7 +41,7 @@ class Stream:
 
         self.ended = False
         self.reader: Reader | None = None
-        self._store = store
+        self._kept = kept
         self.given = 0
         """The last event that a reader was given."""
 
@@ -53,7 +53,7 @@ class Stream:
     def put(self, line: bytes) -> None:
         self.last += 1
         id = EventId(self.id, self.last)  # noqa: A001
-        self._store.keep(id, line)
+        self._kept.keep(id, line)
         if self.reader is not None and not self.reader.gone:
             self.given = self.last
             self.reader.put(event(line, id=id))
@@ -73,7 +73,7 @@ class Stream:
             self.reader.close()  # the newest reader has it: the other may be long dead
         self.reader = reader
         start = self.given if after is None else after
-        for id, line in self._store.between(self.id, start, self.last):  # noqa: A001
+        for id, line in self._kept.between(self.id, start, self.last):  # noqa: A001
             reader.put(event(line, id=id))
         self.given = self.last
         if self.ended:
@@ -84,8 +84,12 @@ class Stream:
         if self.reader is reader:
             self.reader = None
 
+    def follows(self, number: int) -> bool:
+        """Say whether all is still there that comes behind that event."""
+        return self._kept.follows(self.id, number, self.last)
+
     def forget(self) -> None:
-        self._store.forget(self.id, self.last)
+        self._kept.forget(self.id, self.last)
         if self.reader is not None:
             self.reader.close()
 
@@ -94,7 +98,7 @@ class Streams:
     """All streams of a session."""
 
     def __init__(self, store: EventStore) -> None:
-        self._store = store
+        self._kept = store.session()
         self._by_id: dict[str, Stream] = {}
         self._in_flight: dict[Key, Stream] = {}
         self._by_token: dict[Key, Stream] = {}
@@ -139,8 +143,10 @@ class Streams:
         stream.started = True
         self._by_id[stream.id] = stream
 
-    def find(self, id: str) -> Stream | None:  # noqa: A002
-        return self._by_id.get(id)
+    def find(self, id: EventId) -> Stream | None:  # noqa: A002
+        """Return the stream that can go on behind this event."""
+        stream = self._by_id.get(id.stream)
+        return stream if stream is not None and stream.follows(id.number) else None
 
     def settle(self, key: Key, line: bytes) -> None:
         """End a request's stream with its final response."""
@@ -148,8 +154,8 @@ class Streams:
         if stream is None:
             return
         token = self._tokens.pop(key, None)
-        if token is not None:
-            self._by_token.pop(token, None)
+        if token is not None and self._by_token.get(token) is stream:
+            del self._by_token[token]  # a newer request may have taken it
         stream.finish(line)
         if stream.started:
             self._ended.append(stream)
@@ -178,7 +184,7 @@ class Streams:
 
     def _new(self) -> Stream:
         self._opened += 1
-        return Stream(self._store, f"{self._secret}-{self._opened:x}")
+        return Stream(self._kept, f"{self._secret}-{self._opened:x}")
 
     def _place_of(self, note: Notification) -> Stream:
         if note.method == eras.PROGRESS:

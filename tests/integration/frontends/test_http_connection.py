@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -222,6 +222,31 @@ async def test_a_chunk_that_is_none_ends_the_request_that_waits_for_it(here: Her
         await until(lambda: here.answers.gone == ["/slow"])
 
 
+async def test_a_stream_that_has_begun_is_cut_and_not_answered_twice(here: Here) -> None:
+    async with here.client() as client:
+        client.send(b"GET /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.answer()
+        client.send(b"no chunk\r\n")
+
+        with suppress(ConnectionError):
+            assert b"HTTP/1.1" not in await client.closed()
+        await until(lambda: here.answers.gone == ["/stream"])
+
+
+async def test_a_request_that_has_its_answer_gets_no_other(here: Here) -> None:
+    answer = await here.all(chunked(b"1", path=b"/early", end=b"no chunk\r\n"))
+    late = await here.all(chunked(b"x" * 70_000, path=b"/early", end=b"no chunk\r\n"))
+
+    for one in (answer, late):
+        assert re.findall(rb"HTTP/1.1 (\d+) ", one)[-1:] in ([b"400"], [b"413"])
+        assert one.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("trailers", [b"a:\r\n" * 125_000, b"a: " + b"b" * 500_000])
+async def test_trailers_without_an_end_are_refused(here: Here, trailers: bytes) -> None:
+    assert (await here.all(chunked(b"1", end=b"0\r\n" + trailers))).startswith(b"HTTP/1.1 431")
+
+
 @pytest.mark.parametrize(
     "head",
     [HEAD + b"X: " + b"a" * 500_000, HEAD + b"X: a\r\n" * 90_000, b"POST /" + b"a" * 500_000],
@@ -346,8 +371,14 @@ async def test_a_client_that_waits_for_our_word_is_given_it(here: Here) -> None:
 async def test_a_client_that_waits_for_our_word_is_refused_without_its_body(here: Here) -> None:
     async with here.client() as client:
         client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")
+        # Whether the body comes all the same is not known: nothing more can be read.
+        client.send(post(b"no body"))
 
-        assert (await client.answer())[0].startswith(b"HTTP/1.1 413")
+        head, _ = await client.answer()
+        assert head.startswith(b"HTTP/1.1 413")
+        assert b"connection: close\r\n" in head
+        assert await client.closed() == b""
+        assert here.answers.started == ["/now"]
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(
@@ -566,24 +597,72 @@ async def test_a_connection_that_nobody_uses_is_closed(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_connection, "KEEP_ALIVE_FOR", 0.1)
+    assert (await here.all(post(b"1"))).endswith(b"<1>")
+    assert (await here.all(post(b"1") + HEAD)).endswith(b"<1>")
+
+
+async def test_who_sends_no_head_in_time_is_closed(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "FIRST_WITHIN", 0.1)
     assert await here.all(b"") == b""
     assert await here.all(HEAD) == b""
-    assert (await here.all(post(b"1"))).endswith(b"<1>")
+    assert not here.house.silent
 
 
-async def test_too_many_connections_are_told_so(here: Here) -> None:
+async def test_too_many_connections_are_told_so_and_none_that_is_busy_ends(here: Here) -> None:
     here.house.most_connections = 1
-    async with here.client() as first, here.client() as second:
-        await until(lambda: len(here.house.connections) == 2)
-        second.send(post(b"1"))
-        head, _ = await second.answer()
-        assert head.startswith(b"HTTP/1.1 503")
-        assert b"retry-after" in head
-        second.leave()
-        await until(lambda: len(here.house.connections) == 1)
-        first.send(post(b"1"))
+    async with here.client() as first:
+        first.send(post(b"", b"/later?1"))
+        await until(lambda: here.answers.later)
+        for _ in range(3):
+            async with here.client() as late:
+                head, _ = await late.answer()
+                assert head.startswith(b"HTTP/1.1 503")
+                assert b"retry-after" in head
+                assert len(here.house.connections) <= 2
+        here.answers.later[b"1"].respond(200, b"1")
 
-        assert (await first.answer())[1] == b"<1>"
+        assert (await first.answer())[1] == b"1"
+
+
+async def test_silent_connections_make_room_and_lock_nobody_out(here: Here) -> None:
+    here.house.most_connections = 5
+    async with here.client() as known:
+        known.send(post(b"1"))
+        await known.answer()
+        async with AsyncExitStack() as stack:
+            silent = [await stack.enter_async_context(here.client()) for _ in range(20)]
+            silent[-1].send(HEAD)  # half a head
+            await until(lambda: len(here.house.silent) == 4)
+            for one in silent[:16]:
+                with suppress(ConnectionError):
+                    assert await one.closed() == b""
+            assert len(here.house.connections) == 5
+            known.send(post(b"2"))
+            assert (await known.answer())[1] == b"<2>"
+            async with here.client() as late:
+                late.send(post(b"3"))
+                assert (await late.answer())[1] == b"<3>"
+
+
+async def test_the_longest_unused_connection_makes_room(here: Here) -> None:
+    here.house.most_connections = 3
+    async with here.client() as busy, here.client() as old, here.client() as new:
+        busy.send(post(b"", b"/later?1"))
+        await until(lambda: here.answers.later)
+        for client in (new, old, new):
+            client.send(post(b"1"))
+            await client.answer()
+        async with here.client() as late:
+            late.send(post(b"2"))
+            assert (await late.answer())[1] == b"<2>"
+        with suppress(ConnectionError):
+            assert await old.closed() == b""
+        new.send(post(b"3"))
+        assert (await new.answer())[1] == b"<3>"
+        here.answers.later[b"1"].respond(200, b"1")
+        assert (await busy.answer())[1] == b"1"
 
 
 async def test_a_listener_that_ends_answers_what_is_open_and_closes(here: Here) -> None:
@@ -597,6 +676,21 @@ async def test_a_listener_that_ends_answers_what_is_open_and_closes(here: Here) 
         head, _ = await busy.answer()
         assert b"connection: close" in head
         assert await busy.closed() == b""
+
+
+async def test_a_listener_that_ends_lets_a_client_read_its_answer_while_it_still_sends(
+    here: Here,
+) -> None:
+    async with here.client() as client:
+        client.send(HEAD + b"Content-Length: 1000000\r\n\r\n0123")
+        await until(lambda: not here.answers.open and here.answers.started)
+        here.house.drain()
+        [connection] = here.house.connections
+        client.send(b"x" * 100_000)
+
+        assert (await client.answer())[0].startswith(b"HTTP/1.1 413")
+        assert await client.closed() == b""
+        assert not connection.transport.is_closing()  # closed now, it would be reset
 
 
 async def test_what_came_with_the_last_request_is_not_looked_at(

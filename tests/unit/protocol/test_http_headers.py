@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from mcpnatsd.errors import Mismatch, RemoteProtocolError
+from mcpnatsd.errors import HttpRefused, Mismatch, RemoteProtocolError
 from mcpnatsd.protocol import http_headers, jsonrpc
 from mcpnatsd.protocol.headers import safe
 from mcpnatsd.protocol.http_headers import Param, params_in
@@ -211,3 +211,22 @@ def test_a_mirrored_header_stands_once(name: str) -> None:
         http_headers.folded(sent([(name, "a"), (name.swapcase(), "a")]))
 
     assert http_headers.folded(sent([("Accept", "a"), ("accept", " b\t")])) == {"accept": "b"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization",
+        "Content-Type",
+        "Host",
+        "Last-Event-ID",
+        "Mcp-Session-Id",
+        "Origin",
+        "Transfer-Encoding",
+    ],
+)
+def test_a_header_that_says_who_comes_or_what_stands_once(name: str) -> None:
+    with pytest.raises(HttpRefused, match=f"{name.lower()} stands twice") as refused:
+        http_headers.folded(sent([(name, "a"), (name.lower(), "b")]))
+
+    assert refused.value.status == 400

@@ -158,3 +158,13 @@ def test_each_exception_of_ours_has_a_status() -> None:
 
     assert {http_rules.status_of(one.jsonrpc_code) for one in tree(McpnatsdError)} >= {400, 500}
     assert all(http_rules.status_of(one.jsonrpc_code) >= 400 for one in tree(McpnatsdError))
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]", "http://a]b", "http://"])
+def test_an_origin_that_is_no_url_may_not_come(origin: str) -> None:
+    visitors = Visitors(hosts=(), origins=(), any_host=False)
+
+    with pytest.raises(HttpRefused) as refused:
+        visitors.check({"host": "localhost", "origin": origin})
+
+    assert refused.value.status == 403

@@ -2,7 +2,14 @@
 
 import pytest
 
-from mcpnatsd.protocol.statistics import GROUPS, MOST_UNLISTED, Counts, Statistics
+from mcpnatsd.protocol.statistics import (
+    BOUNDS,
+    GROUPS,
+    MOST_UNLISTED,
+    Counts,
+    Durations,
+    Statistics,
+)
 
 
 def test_a_tool_that_is_known_has_counts_of_its_own() -> None:
@@ -127,3 +134,38 @@ def test_to_be_of_the_other_era_is_no_error() -> None:
     counts.record("server/discover", None, 0.1, "speaks the handshake era")
 
     assert (counts.requests, counts.errors) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "place"),
+    [(0.0, 0), (0.01, 0), (0.0101, 1), (1.0, 6), (300.0, len(BOUNDS) - 1), (300.1, len(BOUNDS))],
+)
+def test_a_duration_is_counted_at_the_first_bound_that_it_keeps(seconds: float, place: int) -> None:
+    durations = Durations()
+
+    durations.add(seconds, failed=False)
+
+    assert durations.within[place] == sum(durations.within) == 1
+    assert (durations.seconds, durations.errors) == (seconds, 0)
+
+
+def test_durations_are_those_of_their_method_and_made_up_methods_share_one_place() -> None:
+    statistics = Statistics()
+    for number in range(100):
+        statistics.record(f"made/up{number}", None, 1.0, None)
+    statistics.record("tools/list", None, 1.0, "it broke")
+
+    assert statistics.durations.keys() == {"other", "tools/list"}
+    assert sum(statistics.durations["other"].within) == 100
+    assert statistics.durations["tools/list"].errors == 1
+
+
+def test_durations_of_two_are_added() -> None:
+    both, other = Durations(), Durations()
+    both.add(0.5, failed=True)
+    other.add(1000.0, failed=False)
+
+    both.merge(other)
+
+    assert (sum(both.within), both.within[-1]) == (2, 1)
+    assert (both.seconds, both.errors) == (1000.5, 1)
