@@ -1,6 +1,6 @@
 """Measures the program, its floor and others in one run: `python -m tests.bench`.
 
-    python -m tests.bench [quick] [calls] [translation] [transport] [http]
+    python -m tests.bench [quick] [calls] [translation] [transport] [http] [starts]
 
 Nothing is asserted. The rounds of all ways are interleaved, so that a busy machine does not favour
 one of them; what counts is the ratios. A run that is not quick writes its sections to `RESULTS.md`.
@@ -14,7 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import install, memory, ratios, report, translation, transport, web, web_memory
+from tests.bench import (
+    install,
+    memory,
+    ratios,
+    report,
+    starts,
+    translation,
+    transport,
+    web,
+    web_memory,
+)
 from tests.bench.chain import Chain
 from tests.bench.report import Section
 from tests.bench.rounds import FULL, QUICK, Size, said
@@ -39,14 +49,25 @@ and 64 of them. Our way is HTTP, the gateway, nats-server, daemon, stdio, the sa
 stands behind the bridges of others; the SDK's own server has nothing behind it. A legacy client
 has a session of its own. CPU is per call, with 64 clients: of the daemon or bridge, nats-server and
 the servers; and of the clients, which are one process."""
+DAEMONS = """\
+From the start of a daemon until its control socket takes connections, until it says READY as
+systemd wants it, and until the last of its servers (all are started lazily) has answered a first
+call of a client that waits on the bus; then its memory. A reload that adds a server, until its
+verdict and until the new server has answered; one of an unchanged file; and SIGTERM until it is
+gone. mcp-proxy starts every server before it listens, and its first answer is that to `initialize`;
+the memory is its own, without the servers."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def calls(size: Size, folder: Path) -> Iterator[Section]:
+def install_bridges() -> None:
     try:
         install.install()
     except (subprocess.CalledProcessError, OSError) as error:
         said(f"without the bridges of others: {error}")
+
+
+def calls(size: Size, folder: Path) -> Iterator[Section]:
+    install_bridges()
     with ExitStack() as stack:
         chain = Chain(size, folder, stack)
         found, started = chain.calls(), chain.starts()
@@ -81,11 +102,19 @@ def http(size: Size, folder: Path) -> Iterator[Section]:
     yield Section("HTTP", HTTP, tables, rows)
 
 
+def daemons(size: Size, folder: Path) -> Iterator[Section]:
+    install_bridges()
+    found = starts.measure(size, folder)
+    rows = [*starts.ratios(found)]
+    yield Section("Daemons: start, reload, stop", DAEMONS, report.daemons(found), rows)
+
+
 SECTIONS: dict[str, Callable[[Size, Path], Iterator[Section]]] = {
     "calls": calls,
     "translation": translated,
     "transport": python,
     "http": http,
+    "starts": daemons,
 }
 
 

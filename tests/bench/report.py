@@ -14,6 +14,7 @@ from tests.bench.memory import IDLE, TUNNELS, Memory
 from tests.bench.paths import Measured
 from tests.bench.ratios import Ratio
 from tests.bench.starting import Started
+from tests.bench.starts import Floor, Found, Life
 from tests.bench.transport import Transport
 from tests.bench.web import COUNTS, OverHttp
 from tests.bench.web_memory import ABANDONED, KEPT, Kept
@@ -164,6 +165,31 @@ def starts_row(one: Started) -> Row:
         return [one.name, f"failed: {one.failed[:60]}", ABSENT, ABSENT]
     rss = spread(one.rss, mib) if any(one.rss) else ABSENT
     return [one.name, spread(one.seconds, "{:.3f}".format), rss, str(len(one.seconds))]
+
+
+def daemons(found: Found) -> str:
+    head = ["daemon", "servers", "control socket, s", "READY, s", "first call, s", "MiB"]
+    head += ["reload, s", "new server answers, s", "nothing changed, s", "stop, s", "times"]
+    lives = table(head, [life_row(one) for one in found.lives])
+    floors = table(["start", "s", "times"], [floor_row(one) for one in found.floors])
+    return f"{lives}\n\n{floors}"
+
+
+def life_row(one: Life) -> Row:
+    if one.failed:
+        return [one.name, f"{one.servers:,}", f"failed: {one.failed[:60]}", *[ABSENT] * 8]
+    start = [spread(found, seconds) for found in (one.control, one.ready, one.answered)]
+    later = (one.reloaded, one.added, one.unchanged, one.stopped)
+    rest = [spread(one.rss, mib), *(spread(found, seconds) for found in later)]
+    return [one.name, f"{one.servers:,}", *start, *rest, str(len(one.ready))]
+
+
+def floor_row(one: Floor) -> Row:
+    return [one.name, spread(one.seconds, seconds), str(len(one.seconds))]
+
+
+def seconds(number: float) -> str:
+    return f"{number:.3f}"
 
 
 def memory(found: Memory) -> str:
