@@ -6,16 +6,21 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNNABLE := $(VENV)/.runnable
 TESTABLE := $(VENV)/.testable
+PACKABLE := $(VENV)/.packable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test judge bench clean peers venv
+.PHONY: help run test judge system-test soak bench packages container clean peers venv
 
 help:
 	@echo 'make run    run the demo of etc/demo.yaml: a NATS server and one MCP server'
 	@echo 'make test   check and test everything'
 	@echo 'make judge  let every client meet every server, show a table, and run the conformance suite of MCP'
+	@echo 'make system-test  install the packages in Debian trees, boot those, and test the service'
+	@echo 'make soak   10 minutes of load, reloads and kills; SOAK_ARGS="--minutes 2 --seed 7" for another one'
 	@echo 'make bench  measure'
+	@echo 'make packages  build a deb and an rpm for each architecture, into dist/'
+	@echo 'make container  fill build/container, from which podman or docker build the image'
 	@echo 'make clean  remove what the other targets made'
 
 run: $(RUNNABLE)
@@ -39,8 +44,22 @@ judge: $(TESTABLE) peers
 	@$(BIN)/python -m tests.judge_http.install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/judge tests/judge_http $(JUDGE_ARGS)
 
+soak: $(TESTABLE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.soak $(SOAK_ARGS)
+
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
+
+# Boots Debian trees, so it needs root on a Debian; it says so where that is not to be had.
+system-test: $(TESTABLE) $(PACKABLE)
+	@$(BIN)/python tests/system/possible.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='-n 2 --dist loadscope --reruns 1' tests/system $(SYSTEM_ARGS)
+
+packages: $(PACKABLE)
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/packaging" $(BIN)/python -m linux_packages $(PACKAGES_ARGS)
+
+container: $(PACKABLE)
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/packaging" $(BIN)/python -m container_image $(CONTAINER_ARGS)
 
 peers: $(TESTABLE)
 	@$(BIN)/python tests/peers/install.py
@@ -62,6 +81,11 @@ venv:
 $(TESTABLE): $(RUNNABLE)
 	@echo 'make: installing the test tools into $(VENV)'
 	@$(PIP) install --group dev
+	@touch $@
+
+$(PACKABLE): $(RUNNABLE)
+	@echo 'make: installing what builds packages into $(VENV)'
+	@$(PIP) install --group packages
 	@touch $@
 
 clean:

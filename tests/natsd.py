@@ -48,6 +48,7 @@ class NatsServer:
         ports = self._announced()
         self.url = ports["nats"][0]
         self.port = int(self.url.rpartition(":")[2])
+        self.cluster_url = next(iter(ports.get("cluster", [])), "")
         self.websocket_url = next(iter(ports.get("websocket", [])), "")
 
     def kill(self) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +118,22 @@ async def daemon(
     }
     path = folder / "mcpnatsd.yaml"
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    async with daemon_of(folder, path, variables=variables, stdout=stdout) as running:
+        yield running
+
+
+@asynccontextmanager
+async def daemon_of(
+    folder: Path,
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    within: Sequence[str] = (),
+) -> AsyncIterator[Running]:
+    """Run a daemon of a file that is there already. `within` is a command that starts another."""
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, "run", "--config", str(path),
+        *within, PROGRAM, "run", "--config", str(path),
         stdout=stdout, stderr=asyncio.subprocess.PIPE,
         env={**environment(folder), **(variables or {})}, limit=1 << 24,
     )  # fmt: skip

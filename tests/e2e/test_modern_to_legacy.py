@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.clients import cancel, client, status_of
 from tests.e2e.parking import ASKING, CAPABILITIES, asks, park, retry, send, through
 from tests.faults import LATE
-from tests.running import Shim, daemon, server, shim, text_of
+from tests.processes import descendants, gone
+from tests.running import Shim, daemon, server, shim, socket_client, text_of
 
 INFO = "io.modelcontextprotocol/clientInfo"
 LEVEL = "io.modelcontextprotocol/logLevel"
@@ -576,3 +577,29 @@ async def test_an_update_is_told_whichever_session_it_happens_in(tmp_path: Path)
         assert await through(one, "update", uri="a:1") == "updated"
         assert [note["params"]["uri"] for note in one.notes] == ["a:1"]
         await one.answer(retry(one, result, "elicit", text="x"))
+
+
+async def test_what_a_process_says_after_its_client_left_is_for_nobody(tmp_path: Path) -> None:
+    late = {"command": server("answers_late"), "era": "legacy", "limits": {"stop_timeout": 5}}
+    socket = tmp_path / "late.sock"
+    endpoint = {"unix": str(socket), "server": "late"}
+    async with daemon(tmp_path, {"late": late}, endpoints=[endpoint]) as running:
+        one = await socket_client(socket)
+        one.modern("tools/call", name="echo", arguments={})
+        await status_of(tmp_path, "late", sessions=1)
+        [pid] = descendants_that_run(running.pid, "answers_late")
+
+        one.abort()
+
+        await gone(pid)
+        await status_of(tmp_path, "late", sessions=0)
+    assert not any("Traceback" in line for line in running.log), running.log
+
+
+def descendants_that_run(pid: int, program: str) -> list[int]:
+    """Return the processes below one that run a program of that name."""
+
+    def runs(one: int) -> bool:
+        return program.encode() in Path(f"/proc/{one}/cmdline").read_bytes()
+
+    return [one for one in descendants(pid) if runs(one)]

@@ -1,11 +1,16 @@
 """A client whose process is its own, on the instance that holds it."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
 
+from tests.connections import plain
 from tests.natsd import NatsServer
+from tests.processes import state
 from tests.running import BOUND, daemon, server, shim, status, text_of
 
 ALONE = {
@@ -57,3 +62,35 @@ async def test_the_process_of_a_client_that_left_is_ended(tmp_path: Path, era: s
                 await asyncio.sleep(0.05)
         pid = text_of(await stays.call("pid"))
         assert text_of(await stays.call("pid")) == pid
+
+
+async def test_a_client_goes_elsewhere_while_its_drained_instance_still_ends_processes(
+    tmp_path: Path, natsd: NatsServer
+) -> None:
+    stubborn = {"command": server("ignores_sigterm"), "isolation": "session"}
+    servers, url = {"thin": {**stubborn, "limits": {"stop_timeout": 4}}}, natsd.url
+    async with (
+        daemon(tmp_path / "a", servers, nats_url=url, name="a") as first,
+        await shim(tmp_path / "a", "thin") as client,
+        plain(url) as nats,
+    ):
+        pid = text_of(await client.call("pid"))
+        info = await nats.request("$SRV.INFO.mcp-thin", b"", timeout=BOUND)
+        pinned = f"mcp.ses.thin.{json.loads(info.data)['id']}"
+        async with daemon(tmp_path / "b", servers, nats_url=url, name="b"):
+            first.process.terminate()
+            async with asyncio.timeout(BOUND):
+                while await is_served(nats, f"{pinned}.{'0' * 32}.ping"):
+                    pass
+
+            assert state(int(pid)), "its process has ended: then there is nothing to test"
+            assert text_of(await client.call("pid")) != pid
+    assert not any("Traceback" in line for line in first.log), first.log
+
+
+async def is_served(nats: Client, subject: str) -> bool:
+    try:
+        await nats.request(subject, b"{}", timeout=BOUND)
+    except NoRespondersError:
+        return False
+    return True

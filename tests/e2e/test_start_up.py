@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.running import Running, Shim, daemon, server, shim, status, text_of, verb
+from tests.running import Running, Shim, daemon, daemon_of, server, shim, status, text_of, verb
 
 BOUND = 30.0
 ERAS = ["modern", "legacy"]
@@ -25,6 +27,16 @@ async def processes(running: Running, name: str) -> list[dict[str, Any]]:
 
 
 # The file.
+
+
+async def test_status_has_the_whole_path_of_a_file_that_was_named_by_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "mcpnatsd.yaml"
+    path.write_text("nats: { embedded: {} }", encoding="utf-8")
+    async with daemon_of(tmp_path, Path(os.path.relpath(path))) as running:
+        named = Path((await status(running.folder))["config"])
+
+    assert named.is_absolute()
+    assert named.resolve() == path.resolve()
 
 
 @pytest.mark.parametrize("name", ["run", "check"])
@@ -59,6 +71,21 @@ async def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
         assert done.code == 78
         assert "none.yaml" in done.err
+
+
+async def test_what_is_missing_is_said_at_the_start_and_named(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.creds")
+    nats = {"url": "nats://127.0.0.1:1", "credentials": gone}
+    servers = {"lazy": {"command": ["no-such-program"]}, "far": {"command": ["cat"], "cwd": gone}}
+    path = tmp_path / "mcpnatsd.yaml"
+    path.write_text(yaml.safe_dump({"nats": nats, "servers": servers}), encoding="utf-8")
+    async with daemon_of(tmp_path, path) as running:
+        lacks = [line for line in running.log if "this machine lacks" in line]
+
+    assert f"{gone} cannot be read: no such file" in lacks[0]
+    assert f"server far: there is no folder {gone}" in lacks[1]
+    assert "server lazy: there is no program no-such-program" in lacks[2]
+    assert len(lacks) == 3
 
 
 async def test_a_second_daemon_of_one_name_is_refused(tmp_path: Path) -> None:

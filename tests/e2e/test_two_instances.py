@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -147,3 +148,27 @@ async def test_one_whose_server_cannot_start_leaves_the_calls_to_the_other(tmp_p
             async with asyncio.timeout(LATE):
                 await left()
             assert len(await pids(shim, 20)) == 1
+
+
+FRAIL = "import os, sys; os.path.exists(sys.argv[1]) or os.execv(sys.argv[2], sys.argv[2:])"
+"""A program that runs another, unless a file is there."""
+
+
+async def test_one_whose_server_can_start_again_takes_calls_again(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    async with bus(tmp_path) as own, serving(own, "a"):
+        shim = await own.modern()
+        (other,) = await pids(shim, 1)
+        frail = [sys.executable, "-c", FRAIL, str(broken), *own.record.command()]
+        async with running.daemon(tmp_path / "b", {"recorder": frail}, nats_url=own.natsd.url) as b:
+            (pid,) = await pids(shim, 50) - {other}
+            broken.touch()
+            os.kill(int(pid), signal.SIGKILL)
+            async with asyncio.timeout(LATE):
+                while not any("left to other instances" in line for line in b.log):
+                    await shim.call("pid", bound=LATE)
+            await b.said("server cannot be started", since=len(b.log), bound=LATE)
+            broken.unlink()
+            async with asyncio.timeout(LATE):
+                while await pids(shim, 1) == {other}:
+                    pass

@@ -232,7 +232,7 @@ async def test_a_server_has_three_streams_and_no_ignored_signals(
     [
         (
             {"command": ("absent", "-x"), "env": {"PATH": "/"}},
-            "No such file or directory: 'absent'; check its command, which is looked for in PATH=/",
+            "No such file or directory: 'absent'; check its command, and the PATH that the daemon",
         ),
         (
             {"command": ("/etc/passwd",)},
@@ -256,6 +256,18 @@ async def test_a_server_that_cannot_start_says_why(
 
     assert text in str(caught.value)
     assert owner.heard == []
+
+
+async def test_callers_of_a_server_that_is_not_found_do_not_learn_where_it_was_looked_for(
+    reaper: Reaper, owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_of("thin", command=("absent",), env={"PATH": "/of/this/machine"})
+
+    with pytest.raises(ProcessDied) as caught:
+        await owner.start(reaper, spec)
+
+    assert "/of/this/machine" not in str(caught.value)
+    assert [vars(record).get("path") for record in caplog.records] == ["/of/this/machine"]
 
 
 async def test_a_paused_server_is_heard_after_resume(reaper: Reaper, owner: Owner) -> None:

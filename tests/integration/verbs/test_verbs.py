@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from mcpnatsd.config import runtime
+from tests.natsd import NatsServer
 
 THIN = Path(__file__).parents[2] / "servers" / "thin.py"
 PROGRAM = [sys.executable, "-m", "mcpnatsd"]
@@ -192,6 +193,19 @@ def test_an_empty_bus_says_what_to_do(shell: Shell) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert "`mcpnatsd run`" in done.stderr
     assert shell.json("list", "--prefix", "elsewhere") == []
+
+
+def test_who_is_refused_by_nats_is_told_how_to_say_who_they_are(
+    shell: Shell, natsd: NatsServer
+) -> None:
+    natsd.reload("authorization { user: ann, password: right }")
+
+    ended = shell("list", "--nats", natsd.url)
+
+    assert ended.returncode == 77
+    assert "NATS refuses us at" in ended.stderr
+    assert "--creds" in ended.stderr
+    assert "MCPNATSD_USER" in ended.stderr
 
 
 def test_status_names_the_daemon_and_its_processes(shell: Shell) -> None:
