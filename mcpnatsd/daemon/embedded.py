@@ -32,7 +32,7 @@ class EmbeddedNats:
     """One nats-server, started again should it ever die."""
 
     def __init__(self, config: EmbeddedConfig, folder: Path, reaper: Reaper) -> None:
-        self.token = secrets.token_urlsafe(24)
+        self.token = secrets.token_hex(24)  # one that begins with "-" would be taken for a flag
         self.url = ""
         self._config = config
         self._folder = folder
