@@ -10,7 +10,7 @@ PACKABLE := $(VENV)/.packable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test judge system-test soak bench packages container clean peers venv
+.PHONY: help run test judge system-test soak soak-test bench packages container clean peers venv
 
 help:
 	@echo 'make run    run the demo of etc/demo.yaml: a NATS server and one MCP server'
@@ -18,6 +18,7 @@ help:
 	@echo 'make judge  let every client meet every server, show a table, and run the conformance suite of MCP'
 	@echo 'make system-test  install the packages in Debian trees, boot those, and test the service'
 	@echo 'make soak   10 minutes of load, reloads and kills; SOAK_ARGS="--minutes 2 --seed 7" for another one'
+	@echo 'make soak-test  half a minute of it, and that its checks see what they are for'
 	@echo 'make bench  measure'
 	@echo 'make packages  build a deb and an rpm for each architecture, into dist/'
 	@echo 'make container  fill build/container, from which podman or docker build the image'
@@ -46,6 +47,9 @@ judge: $(TESTABLE) peers
 
 soak: $(TESTABLE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+soak-test: $(TESTABLE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/e2e/test_soak.py
 
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
