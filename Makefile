@@ -18,7 +18,7 @@ help:
 	@echo 'make judge  let every client meet every server, show a table, and run the conformance suite of MCP'
 	@echo 'make system-test  install the packages in Debian trees, boot those, and test the service'
 	@echo 'make soak   10 minutes of load, reloads and kills; SOAK_ARGS="--minutes 2 --seed 7" for another one'
-	@echo 'make soak-test  half a minute of it, and that its checks see what they are for'
+	@echo 'make soak-test  half a minute of it, that its checks see what they are for, and reloads under load'
 	@echo 'make bench  measure'
 	@echo 'make packages  build a deb and an rpm for each architecture, into dist/'
 	@echo 'make container  fill build/container, from which podman or docker build the image'
@@ -49,7 +49,7 @@ soak: $(TESTABLE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 soak-test: $(TESTABLE)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/e2e/test_soak.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -o addopts='--reruns 1' tests/e2e/test_soak.py tests/e2e/test_reload_load.py
 
 bench: $(TESTABLE) peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
